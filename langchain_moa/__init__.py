@@ -1,0 +1,1 @@
+"""Mixture-of-Agents as one LangChain chat model."""

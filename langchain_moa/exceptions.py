@@ -1,0 +1,45 @@
+"""The errors of this package.
+
+* LangChainException                      (langchain_core.exceptions)
+  + MoAError                              base of ours
+    - ProposersFailedError  (ModelError)  too few proposers of a layer answered; .layer, .errors by proposer name
+    - LocalModelError                     the embedded local model can't be found, loaded or fetched
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from langchain_core.exceptions import LangChainException, ModelError
+
+
+class MoAError(LangChainException):
+    """Base of the errors that this package raises while it works.
+
+    A wrong configuration is a `ValueError` at construction instead.
+    """
+
+
+class ProposersFailedError(MoAError, ModelError):
+    """Too few proposers of a layer gave a reference."""
+
+    def __init__(self, message: str, *, layer: int, errors: Mapping[str, Exception]) -> None:
+        """Keep the causes.
+
+        Args:
+            message: What the user reads.
+            layer: The layer that failed, from 1.
+            errors: What went wrong, by proposer name, in the proposers' order.
+        """
+        super().__init__(message)
+        self.layer = layer
+        self.errors = dict(errors)
+
+    @property
+    def is_retryable(self) -> bool:  # type: ignore[override]  # core declares a plain attribute
+        """Whether the same call may succeed later: true when that holds for any cause."""
+        return any(isinstance(e, TimeoutError) or getattr(e, "is_retryable", False) for e in self.errors.values())
+
+
+class LocalModelError(MoAError):
+    """The embedded local model can't be found, loaded or fetched."""
