@@ -1,0 +1,91 @@
+"""Progress events, and what one `ChatMoA` call tells the nodes of its graph."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
+from langchain_core.messages import AIMessageChunk
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_stream_writer
+
+# Two underscores keep it out of traces' metadata.
+_CALL = "__moa_call"
+
+Event = tuple[str, dict[str, Any]]
+"""Its name, and plain data."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Call:
+    """What one call of a `ChatMoA` hands to the nodes. Absent when the graph runs by itself."""
+
+    listeners: RunnableConfig
+    """Carries the callbacks that hear of progress, with the `ChatMoA` run as their parent."""
+
+    write: Callable[[Any], None]
+    """The stream writer of the graph that the `ChatMoA` is called in; does nothing outside of one."""
+
+    on_chunk: Callable[[AIMessageChunk], None] | None = None
+    """Takes the aggregator's chunks as they come; `None` asks it for a whole answer."""
+
+    aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """The call-time arguments, which are the aggregator's alone."""
+
+    _finished: dict[int, itertools.count[int]] = field(default_factory=dict)
+
+    def count_finished(self, layer: int) -> int:
+        """Return how many proposers of `layer` have finished, the one that asks included."""
+        return next(self._finished.setdefault(layer, itertools.count(1)))
+
+    def as_configurable(self) -> dict[str, Any]:
+        """Return the entry of a config's `configurable` that `current_call` finds."""
+        return {_CALL: self}
+
+
+def current_call(config: RunnableConfig) -> Call | None:
+    """Return what the `ChatMoA` call around a node told it, if there is one."""
+    call: Call | None = config.get("configurable", {}).get(_CALL)
+    return call
+
+
+def child_config(config: RunnableConfig, *, run_name: str, tag: str) -> RunnableConfig:
+    """Return the config with which a node asks its model: named and tagged, and not part of the call around it."""
+    configurable = {key: value for key, value in config.get("configurable", {}).items() if key != _CALL}
+    tags = [*(config.get("tags") or []), tag]
+    return {**config, "configurable": configurable, "tags": tags, "run_name": run_name}
+
+
+def enclosing_writer() -> Callable[[Any], None]:
+    """Return the stream writer of the LangGraph node that is running; one that does nothing outside of a graph."""
+    try:
+        return get_stream_writer()
+    except (RuntimeError, KeyError):  # no runnable context, or one that is not a graph's
+        return lambda _: None
+
+
+def emit(events: Iterable[Event], config: RunnableConfig) -> None:
+    """Report progress: custom events for callbacks, and items of a graph's `stream_mode="custom"`.
+
+    Args:
+        events: In the order in which they are reported.
+        config: The node's config.
+    """
+    for name, data in events:
+        dispatch_custom_event(name, data, config=_write(name, data, config))
+
+
+async def aemit(events: Iterable[Event], config: RunnableConfig) -> None:
+    """Report progress from async code. See `emit`."""
+    for name, data in events:
+        await adispatch_custom_event(name, data, config=_write(name, data, config))
+
+
+def _write(name: str, data: Mapping[str, Any], config: RunnableConfig) -> RunnableConfig:
+    call = current_call(config)
+    write = call.write if call else enclosing_writer()
+    write({"event": name, **data})
+    return call.listeners if call else config

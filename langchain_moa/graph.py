@@ -1,0 +1,69 @@
+"""The graph: one node per proposer and layer, joined by the next layer, and an aggregator at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from langchain_core.runnables import Runnable
+from langgraph.graph import START, MessagesState, StateGraph
+
+from langchain_moa.mixture import ProposerLike, resolve_mixture
+from langchain_moa.nodes import AskAggregator, AskProposer, Layer
+from langchain_moa.state import MoAState
+
+
+def create_moa_graph(
+    *,
+    model: str | None = None,
+    proposers: Sequence[ProposerLike] | None = None,
+    rounds: int | None = None,
+    layers: Sequence[Sequence[ProposerLike]] | None = None,
+    aggregator: str | Runnable[Any, Any] | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    timeout: float = 120,
+    min_references: int = 1,
+    on_failure: Literal["raise", "aggregate_alone"] = "raise",
+    include_references: bool = False,
+) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
+    """Build the graph of a mixture, not compiled: the caller picks the checkpointer.
+
+    The options are those of `ChatMoA`, by the same names.
+
+    Returns:
+        A graph from a conversation (`{"messages": [...]}`) to the conversation with the answer at its end. The
+            answer's `response_metadata["moa"]` tells what each proposer did.
+
+    Raises:
+        ValueError: The options contradict each other, or a key is missing.
+    """
+    mixture = resolve_mixture(
+        model=model,
+        proposers=proposers,
+        rounds=rounds,
+        layers=layers,
+        aggregator=aggregator,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        timeout=timeout,
+        min_references=min_references,
+    )
+    graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
+    previous: str | list[str] = START
+    stacked: list[Layer] = []
+    for number, members in enumerate(mixture.layers, 1):
+        # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
+        nodes = [f"layer_{number}_proposer_{place:02d}" for place in range(1, len(members) + 1)]
+        layer = Layer(number=number, nodes=tuple(nodes), min_references=min_references, on_failure=on_failure)
+        before = stacked[-1] if stacked else None
+        for node, member in zip(nodes, members, strict=True):
+            ask = AskProposer(member, layer=layer, node=node, before=before, keep_text=include_references)
+            metadata = {"moa_role": "proposer", "moa_layer": number, "moa_proposer": member.name}
+            graph.add_node(node, ask, metadata=metadata)
+            graph.add_edge(previous, node)
+        stacked.append(layer)
+        previous = nodes
+    graph.add_node("aggregator", AskAggregator(mixture.aggregator, layers=stacked), metadata={"moa_role": "aggregator"})
+    graph.add_edge(previous, "aggregator")
+    return graph

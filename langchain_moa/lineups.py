@@ -1,0 +1,141 @@
+"""Line-ups: named proposers and an aggregator, as data with a source and a date.
+
+Together has retired most of the published ones; they stay for reproduction. `moa doctor NAME` checks a line-up
+against the models that the provider serves now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from langchain_moa.proposers import Proposer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineup:
+    """Named proposers and their aggregator."""
+
+    proposers: tuple[str | Proposer, ...]
+    """The proposers of each layer, in the order in which their references are numbered."""
+
+    aggregator: str
+    """The model that writes the answer."""
+
+    rounds: int = 1
+    """Passes through the proposers. The paper's layers are `rounds + 1`."""
+
+    temperature: float = 0.7
+    """Sampling temperature of every call."""
+
+    max_tokens: int = 2048
+    """Most tokens that one call may write."""
+
+    description: str
+    """What it is for, in one line."""
+
+    source: str
+    """Where the configuration was published, or what it was chosen from."""
+
+    date: str
+    """When the source said so, as `YYYY-MM`."""
+
+
+_PAPER_PROPOSERS = (
+    "microsoft/WizardLM-2-8x22B",
+    "Qwen/Qwen1.5-110B-Chat",
+    "Qwen/Qwen1.5-72B-Chat",
+    "meta-llama/Llama-3-70b-chat-hf",
+    "mistralai/Mixtral-8x22B-Instruct-v0.1",
+    "databricks/dbrx-instruct",
+)
+
+_SMOLLM2 = "local:smollm2-135m-instruct"
+
+LINEUPS: Mapping[str, Lineup] = MappingProxyType(
+    {
+        # Models that write no reasoning: it would count against max_tokens and delay the first token.
+        "default": Lineup(
+            proposers=("Qwen/Qwen3.7-Max", "google/gemma-4-31B-it", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+            aggregator="Qwen/Qwen3.7-Max",
+            description="Models that Together serves now, from three makers",
+            source="models.dev, provider togetherai",
+            date="2026-10",
+        ),
+        "together-moa": Lineup(
+            proposers=_PAPER_PROPOSERS,
+            aggregator="Qwen/Qwen1.5-110B-Chat",
+            rounds=2,
+            description="The paper's MoA; AlpacaEval 2 LC win rate 65.1 ± 0.6",
+            source="arXiv:2406.04692, section 3.1",
+            date="2024-06",
+        ),
+        "together-moa-lite": Lineup(
+            proposers=_PAPER_PROPOSERS,
+            aggregator="Qwen/Qwen1.5-72B-Chat",
+            description="The paper's MoA-Lite; AlpacaEval 2 LC win rate 59.3 ± 0.2",
+            source="arXiv:2406.04692, section 3.1",
+            date="2024-06",
+        ),
+        "cookbook": Lineup(
+            proposers=(
+                "microsoft/WizardLM-2-8x22B",
+                "Qwen/Qwen2.5-72B-Instruct-Turbo",
+                "google/gemma-2-27b-it",
+                "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+            ),
+            aggregator="Qwen/Qwen2.5-72B-Instruct-Turbo",
+            max_tokens=512,
+            description="Together's cookbook, Mixture of Agents: Under the Hood",
+            source="togethercomputer/together-cookbook, MoA_Under_the_hood.ipynb",
+            date="2024-12",
+        ),
+        "bot": Lineup(
+            proposers=(
+                "Qwen/Qwen2-72B-Instruct",
+                "Qwen/Qwen1.5-72B-Chat",
+                "mistralai/Mixtral-8x22B-Instruct-v0.1",
+                "databricks/dbrx-instruct",
+            ),
+            aggregator="Qwen/Qwen2-72B-Instruct",
+            max_tokens=512,
+            description="The interactive demo of the original",
+            source="togethercomputer/MoA, bot.py",
+            date="2024-07",
+        ),
+        "self-moa": Lineup(
+            proposers=(Proposer(model="Qwen/Qwen3.7-Max", samples=6),),
+            aggregator="Qwen/Qwen3.7-Max",
+            description="Six samples of one strong model, aggregated by itself",
+            source="arXiv:2502.00674, with a model that Together serves now",
+            date="2026-10",
+        ),
+        "local": Lineup(
+            proposers=(
+                Proposer(model=_SMOLLM2, name="plain", temperature=0.2),
+                Proposer(model=_SMOLLM2, name="brief", temperature=0.5, instructions="Answer in one short sentence."),
+                Proposer(model=_SMOLLM2, name="teacher", temperature=0.8, instructions="Explain it to a child."),
+            ),
+            aggregator=_SMOLLM2,
+            temperature=0.2,
+            max_tokens=128,
+            description="No key, no network: shows the machinery with a very small model, not quality",
+            source="SmolLM2-135M-Instruct by Hugging Face (Apache-2.0), through llama.cpp",
+            date="2026-11",
+        ),
+    }
+)
+
+
+def get_lineup(name: str) -> Lineup:
+    """Return the line-up called `name`.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    try:
+        return LINEUPS[name]
+    except KeyError:
+        msg = f"Line-up {name!r} is unknown; choose from {', '.join(LINEUPS)}, or give proposers and an aggregator."
+        raise ValueError(msg) from None

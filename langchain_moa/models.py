@@ -1,0 +1,91 @@
+"""From a string such as `together:zai-org/GLM-5.3` to a chat model."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
+
+# The SDK tries again on 408, 409, 429, 5xx and broken connections, and honours Retry-After. Three tries in all, as
+# in togethercomputer/together-cookbook, MoA_Under_the_hood.ipynb.
+_MAX_RETRIES = 2
+
+
+def build_model(
+    spec: str, *, temperature: float | None, max_tokens: int | None, timeout: float, repeated: bool = False
+) -> BaseChatModel:
+    """Build the chat model that a string names.
+
+    Args:
+        spec: `provider:model` as `init_chat_model` reads it, or a bare Together model id. `local:…` is the embedded
+            model, by name or by the path of a GGUF file.
+        temperature: Sampling temperature; `None` leaves it to the provider.
+        max_tokens: Most tokens that a call may write; `None` leaves it to the provider.
+        timeout: Seconds that one request may take.
+        repeated: Whether the same model is asked several times on purpose, so that a cache must not make the
+            samples one.
+
+    Raises:
+        ValueError: The key for Together is missing, or the provider is unknown.
+        ImportError: A package for the provider is missing.
+    """
+    provider, _, name = spec.partition(":")
+    if "/" in provider or not name:
+        provider, name = "together", spec
+    options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "timeout": timeout}
+    if repeated:
+        options["cache"] = False
+    if provider == "together":
+        return _chat_together(name, **options)
+    if provider == "local":
+        return _chat_local(name, **options)
+    return _chat_of_provider(spec, **options)
+
+
+def model_name(model: Runnable[Any, Any]) -> str:
+    """Return the name under which a model's provider knows it, or the best that there is."""
+    while not isinstance(model, BaseChatModel) and isinstance(inner := getattr(model, "bound", None), Runnable):
+        model = inner
+    for attribute in ("model_name", "model"):
+        if isinstance(name := getattr(model, attribute, None), str) and name:
+            return name
+    return model.get_name()
+
+
+def _chat_together(name: str, **options: Any) -> BaseChatModel:
+    # ChatTogether falls back to OPENAI_API_KEY and would send it to Together: check the key here, and hand it over.
+    key = os.environ.get("TOGETHER_API_KEY")
+    if not key:
+        msg = (
+            f"Model {name!r} runs on Together: set TOGETHER_API_KEY, name models of another provider as "
+            "'provider:model', or use the line-up 'local', which needs no key."
+        )
+        raise ValueError(msg)
+    # Imported here because it loads the OpenAI SDK, which takes seconds on a cold start.
+    from langchain_together import ChatTogether
+
+    from langchain_moa.http import http_clients
+
+    options.update(http_clients())
+    model: BaseChatModel = ChatTogether(model=name, api_key=key, max_retries=_MAX_RETRIES, stream_usage=True, **options)
+    return model
+
+
+def _chat_local(name: str, **options: Any) -> BaseChatModel:
+    from langchain_moa.local import ChatLocal
+
+    path = name if name.endswith(".gguf") else None
+    model: BaseChatModel = ChatLocal(path=path, **options) if path else ChatLocal(model=name, **options)
+    return model
+
+
+def _chat_of_provider(spec: str, **options: Any) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError:
+        msg = f"Model {spec!r} is built by init_chat_model: pip install langchain"
+        raise ImportError(msg) from None
+    model: BaseChatModel = init_chat_model(spec, **options)
+    return model

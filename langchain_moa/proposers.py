@@ -1,0 +1,132 @@
+"""Proposers: what a user writes, and what of it takes part in a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from langchain_moa.limits import TimeLimit
+from langchain_moa.models import build_model, model_name
+from langchain_moa.prompts import with_references, with_system
+
+
+class Proposer(BaseModel):
+    """A model that answers in a proposer layer, with what makes its answers its own."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    model: str | Runnable[Any, Any]
+    """`provider:model`, a bare Together model id, a chat model, or any Runnable from messages to a message."""
+
+    name: str | None = Field(default=None, min_length=1)
+    """What metadata, events and traces call it. Default: the last part of the model's name, in lower case."""
+
+    samples: int = Field(default=1, ge=1)
+    """How many answers it gives in each layer, each a reference of its own."""
+
+    temperature: float | None = Field(default=None, ge=0)
+    """Sampling temperature; default: the mixture's for a string, the object's own for a model object."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens that one answer may have; default as for `temperature`."""
+
+    instructions: str | None = Field(default=None, min_length=1)
+    """A persona: added to the system message that this proposer sees."""
+
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds that one answer may take; default: the mixture's."""
+
+    @model_validator(mode="after")
+    def _sampling_needs_a_chat_model(self) -> Self:
+        plain = not isinstance(self.model, str | BaseChatModel)
+        if plain and (self.temperature is not None or self.max_tokens is not None):
+            msg = "temperature and max_tokens need a model string or a chat model; set them inside the Runnable."
+            raise ValueError(msg)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Member:
+    """One proposer of one layer, ready to be asked."""
+
+    name: str
+    model_name: str
+    model: Runnable[Any, Any]
+    instructions: str | None
+
+    def view(self, messages: Sequence[BaseMessage], references: Sequence[str]) -> list[BaseMessage]:
+        """Return what this proposer sees of the conversation and of the layer before it."""
+        seen = with_system(messages, self.instructions) if self.instructions else messages
+        return with_references(seen, references)
+
+
+def to_members(
+    proposers: Iterable[str | Proposer | Runnable[Any, Any]],
+    *,
+    temperature: float | None,
+    max_tokens: int | None,
+    timeout: float,
+) -> list[Member]:
+    """Build the members of a layer: one per sample, with names that are unique in it.
+
+    Args:
+        proposers: As the user wrote them.
+        temperature: For models given as strings.
+        max_tokens: For models given as strings.
+        timeout: Seconds that one answer may take.
+    """
+    as_proposers = [p if isinstance(p, Proposer) else Proposer(model=p) for p in proposers]
+    samples = [p for p in as_proposers for _ in range(p.samples)]
+    strings = [p.model for p in samples if isinstance(p.model, str)]
+    members: list[Member] = []
+    taken: set[str] = set()
+    for proposer in samples:
+        limit = timeout if proposer.timeout is None else proposer.timeout
+        if isinstance(proposer.model, str):
+            model: Runnable[Any, Any] = build_model(
+                proposer.model,
+                temperature=temperature if proposer.temperature is None else proposer.temperature,
+                max_tokens=max_tokens if proposer.max_tokens is None else proposer.max_tokens,
+                timeout=limit,
+                repeated=strings.count(proposer.model) > 1,
+            )
+        else:
+            model = proposer.model
+        known_as = model_name(model)
+        name = _unique(proposer.name or known_as.rpartition("/")[2].lower(), taken)
+        taken.add(name)
+        members.append(
+            Member(
+                name=name,
+                model_name=known_as,
+                model=TimeLimit(bound=_quiet(model, proposer), seconds=limit),
+                instructions=proposer.instructions,
+            )
+        )
+    return members
+
+
+def _quiet(model: Runnable[Any, Any], proposer: Proposer) -> Runnable[Any, Any]:
+    """Return the model as it is asked: never token by token, with the proposer's own sampling."""
+    if not isinstance(model, BaseChatModel):
+        return model
+    # A listener upstream would make it stream: an answer of 8,000 tokens then costs a thousand times the CPU.
+    quiet = model.model_copy(update={"disable_streaming": True})
+    own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens}
+    if isinstance(proposer.model, str) or not (own := {k: v for k, v in own.items() if v is not None}):
+        return quiet
+    return quiet.bind(**own)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    number, candidate = 1, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}-{number}"
+    return candidate

@@ -1,0 +1,143 @@
+"""One run of the graph inside a `ChatMoA` call: under the call's own run, and out of reach of the graph around it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    BaseCallbackHandler,
+    BaseRunManager,
+    CallbackManager,
+    UsageMetadataCallbackHandler,
+)
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
+from langchain_core.tracers.log_stream import LogStreamCallbackHandler
+from langgraph.graph.state import CompiledStateGraph
+
+from langchain_moa.events import Call, enclosing_writer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GraphRun:
+    """The graph, asked once. Exactly one of its four methods is called, once."""
+
+    graph: CompiledStateGraph[Any, Any, Any, Any]
+    messages: Sequence[BaseMessage]
+    parent: BaseRunManager
+    """The run of the `ChatMoA` call."""
+
+    aggregator_kwargs: Mapping[str, Any]
+
+    def invoke(self) -> AIMessage:
+        """Return the answer."""
+        return self._answer(_outside().run(self.graph.invoke, self._input(), self._config(CallbackManager)))
+
+    async def ainvoke(self) -> AIMessage:
+        """Return the answer."""
+        config = self._config(AsyncCallbackManager)
+        task = asyncio.create_task(self.graph.ainvoke(self._input(), config), context=_outside())
+        return self._answer(await task)
+
+    def stream(self) -> Iterator[AIMessageChunk | AIMessage]:
+        """Yield the aggregator's chunks as they come, then the whole answer."""
+        items: SimpleQueue[Any] = SimpleQueue()
+        abandoned = threading.Event()
+
+        def on_chunk(chunk: AIMessageChunk) -> None:
+            if abandoned.is_set():
+                raise _AbandonedError
+            items.put(chunk)
+
+        config = self._config(CallbackManager, on_chunk)
+        invoke = _outside().run
+
+        def run() -> None:
+            try:
+                items.put(self._answer(invoke(self.graph.invoke, self._input(), config)))
+            except BaseException as error:  # raised where the caller waits
+                items.put(error)
+
+        threading.Thread(target=run, name="moa-stream", daemon=True).start()
+        try:
+            while isinstance(item := items.get(), AIMessageChunk):
+                yield item
+        finally:
+            abandoned.set()
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+
+    async def astream(self) -> AsyncGenerator[AIMessageChunk | AIMessage]:
+        """Yield the aggregator's chunks as they come, then the whole answer."""
+        items: asyncio.Queue[Any] = asyncio.Queue()
+        config = self._config(AsyncCallbackManager, items.put_nowait)
+        task = asyncio.create_task(self.graph.ainvoke(self._input(), config), context=_outside())
+        task.add_done_callback(items.put_nowait)
+        try:
+            while isinstance(item := await items.get(), AIMessageChunk):
+                yield item
+            yield self._answer(await task)
+        finally:
+            if task.cancel():  # the caller went away before the end
+                await asyncio.wait([task])
+
+    def _input(self) -> dict[str, Any]:
+        # LangGraph gives every message an id: the caller's are not ours to change.
+        return {"messages": [message.model_copy() for message in self.messages]}
+
+    def _answer(self, state: Mapping[str, Any]) -> AIMessage:
+        answer: AIMessage = state["messages"][-1]
+        return answer
+
+    def _config(
+        self,
+        manager: type[CallbackManager | AsyncCallbackManager],
+        on_chunk: Callable[[AIMessageChunk], None] | None = None,
+    ) -> RunnableConfig:
+        """Return the config of the graph's run: a child of the call's run, with only the handlers that look inside."""
+        parent = self.parent
+        # A model's run manager has no get_child() (langchain-core 1.7).
+        inside = manager(handlers=[], parent_run_id=parent.run_id)
+        inside.set_handlers([handler for handler in parent.inheritable_handlers if _looks_inside(handler)])
+        inside.add_tags(parent.inheritable_tags)
+        inside.add_metadata(parent.inheritable_metadata)
+        listeners = manager(handlers=parent.handlers, parent_run_id=parent.run_id)
+        call = Call(
+            listeners={"callbacks": listeners},
+            write=enclosing_writer(),
+            on_chunk=on_chunk,
+            aggregator_kwargs=self.aggregator_kwargs,
+        )
+        # LangGraph's thread pool has cores + 4 workers by default: on two cores, a seventh proposer would wait.
+        return {"callbacks": inside, "configurable": call.as_configurable(), "max_concurrency": len(self.graph.nodes)}
+
+
+class _AbandonedError(Exception):
+    """The caller of a sync stream went away: ends the aggregator's stream at its next chunk."""
+
+
+def _outside() -> Context:
+    """Return a copy of the context in which no LangChain or LangGraph run is around.
+
+    LangGraph merges the config around it into its own: the parent, the checkpointer and the streams of an enclosing
+    graph (langgraph 1.2).
+    """
+    context = copy_context()
+    context.run(var_child_runnable_config.set, None)
+    return context
+
+
+def _looks_inside(handler: BaseCallbackHandler) -> bool:
+    """Tell handlers that are to see every call from those for which a `ChatMoA` is one model."""
+    inside = isinstance(handler, BaseTracer | AsyncBaseTracer | UsageMetadataCallbackHandler)
+    return inside and not isinstance(handler, LogStreamCallbackHandler)
