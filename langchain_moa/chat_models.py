@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, Self, TypeVar, cast
 from uuid import uuid4
@@ -31,6 +31,7 @@ from langchain_moa.usage import total_usage
 
 _Message = TypeVar("_Message", bound=BaseMessage)
 _Generation = TypeVar("_Generation", bound=Generation)
+_Model = TypeVar("_Model", bound="ChatMoA")
 
 # Hands a call's run to `_stream`, which core calls without a run manager.
 _PARENT = "moa_parent"
@@ -120,6 +121,24 @@ class ChatMoA(BaseChatModel):
     @property
     def _llm_type(self) -> str:
         return "moa"
+
+    # -- Copies are built anew from the fields: a graph can be neither pickled nor changed ---------------------------
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other options, checked as at construction. Model objects are shared, also when `deep`."""
+        return _build(type(self), {**self._given(), **(update or {})})
+
+    def __copy__(self) -> Self:
+        return self.model_copy()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self.model_copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _build, (type(self), self._given())
+
+    def _given(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
     def _generate(
         self,
@@ -254,6 +273,10 @@ class ChatMoA(BaseChatModel):
         """Return the aggregator's answer as this model's, without usage: `_with_usage` adds it after the run."""
         metadata = {**answer.response_metadata, "model_name": self.model}
         return answer.model_copy(update={"id": None, "usage_metadata": None, "response_metadata": metadata})
+
+
+def _build(cls: type[_Model], options: dict[str, Any]) -> _Model:
+    return cls(**options)
 
 
 def _own_run(

@@ -1,0 +1,90 @@
+"""The one scripted chat model of the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import Field
+
+
+class ScriptedChatModel(BaseChatModel):
+    """Answers what it is told to, and records the conversations and arguments that it got."""
+
+    reply: str | Callable[[list[BaseMessage]], str] = "reply"
+    error: Exception | None = None
+    error_after: int | None = None
+    """Tokens streamed before the error; `None`: the error comes at once."""
+    finish_reason: str = "stop"
+    usage: UsageMetadata | None = None
+    model_name: str = "scripted"
+    waits_for: threading.Event | None = Field(default=None, exclude=True)
+    """The answer waits until this is set."""
+    seen: list[list[BaseMessage]] = Field(default_factory=list, exclude=True)
+    kwargs: list[dict[str, Any]] = Field(default_factory=list, exclude=True)
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def _answer(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> str:
+        self.seen.append(messages)
+        self.kwargs.append(kwargs if stop is None else {**kwargs, "stop": stop})
+        if self.error is not None and self.error_after is None:
+            raise self.error
+        return self.reply(messages) if callable(self.reply) else self.reply
+
+    def _metadata(self) -> dict[str, Any]:
+        return {"finish_reason": self.finish_reason, "model_name": self.model_name}
+
+    def _result(self, text: str) -> ChatResult:
+        message = AIMessage(text, usage_metadata=self.usage, response_metadata=self._metadata())
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _chunks(self, text: str) -> Iterator[ChatGenerationChunk]:
+        for number, token in enumerate(text.split(" ")):
+            if self.error is not None and number == self.error_after:
+                raise self.error
+            yield ChatGenerationChunk(message=AIMessageChunk(token if number == 0 else f" {token}"))
+        last = AIMessageChunk("", usage_metadata=self.usage, response_metadata=self._metadata())
+        yield ChatGenerationChunk(message=last)
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        text = self._answer(messages, stop, kwargs)
+        if self.waits_for:
+            self.waits_for.wait(10)
+        return self._result(text)
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        text = self._answer(messages, stop, kwargs)
+        while self.waits_for and not self.waits_for.is_set():
+            await asyncio.sleep(0.005)
+        return self._result(text)
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        text = self._answer(messages, stop, kwargs)
+        for chunk in self._chunks(text):
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        text = self._answer(messages, stop, kwargs)
+        for chunk in self._chunks(text):
+            if run_manager:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk

@@ -1,0 +1,66 @@
+"""The package as a whole: its public names, what importing it costs, and who imports whom."""
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import langchain_moa
+
+PACKAGE = Path(langchain_moa.__file__).parent
+EXTRAS = ("typer", "rich", "prompt_toolkit", "xllamacpp", "numpy", "sklearn", "starlette", "uvicorn")
+
+
+def test_the_public_names_are_sorted_and_there():
+    assert langchain_moa.__all__ == sorted(langchain_moa.__all__)
+    assert all(hasattr(langchain_moa, name) for name in langchain_moa.__all__)
+
+
+def test_the_version_is_the_packages():
+    assert langchain_moa.__version__ == version("langchain-moa")
+
+
+def test_importing_it_loads_no_extra_and_no_provider():
+    def loaded_by(statement):
+        code = f"import sys, {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+        return set(
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        )
+
+    base = loaded_by("langchain_core.language_models, langgraph.graph, pydantic")
+    assert not {*EXTRAS, "langchain_together", "openai"} & (loaded_by("langchain_moa") - base)
+
+
+def imports_of(module):
+    """Return the names of our modules that a module imports, anywhere in it."""
+    tree = ast.parse(module.read_text())
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    return {node.module for node in nodes if node.module.startswith("langchain_moa")}
+
+
+# Who may import whom; a module that is not named here may import none of ours but `exceptions`.
+MAY_IMPORT = {
+    "__init__": {"chat_models", "exceptions", "graph", "proposers", "state"},
+    "chat_models": {"graph", "mixture", "run", "state", "usage"},
+    "run": {"events"},
+    "graph": {"mixture", "nodes", "state"},
+    "nodes": {"events", "models", "prompts", "proposers", "state"},
+    "mixture": {"lineups", "models", "proposers"},
+    "lineups": {"proposers"},
+    "proposers": {"limits", "models", "prompts"},
+    "models": {"http", "local"},
+}
+
+
+@pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_point_one_way(module):
+    allowed = {f"langchain_moa.{name}" for name in {*MAY_IMPORT.get(module.stem, set()), "exceptions"}}
+    assert imports_of(module) <= allowed
+
+
+def test_nothing_imports_the_command_line():
+    outside = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "cli"]
+    assert not any(name.startswith("langchain_moa.cli") for path in outside for name in imports_of(path))

@@ -1,0 +1,182 @@
+"""What leaves for the provider over HTTP, against what togethercomputer/MoA sends."""
+
+import asyncio
+import json
+import threading
+
+import openai
+import pytest
+
+from langchain_moa import ChatMoA, ProposersFailedError
+from tests.openai_server import Reply
+
+# The reference: togethercomputer/MoA, generate_for_alpaca_eval.py::process_fn and utils.py, in their own terms.
+SYNTHESIZE = """You have been provided with a set of responses from various open-source models to the latest user \
+query. Your task is to synthesize these responses into a single, high-quality response. It is crucial to critically \
+evaluate the information provided in these responses, recognizing that some of it may be biased or incorrect. Your \
+response should not simply replicate the given answers but should offer a refined, accurate, and comprehensive reply \
+to the instruction. Ensure your response is well-structured, coherent, and adheres to the highest standards of \
+accuracy and reliability.
+
+Responses from models:"""
+
+
+def upstream_requests(messages, models, aggregator, rounds, reply_of):
+    """Return the messages of every request of the original, as (model, messages), in the order of the layers."""
+
+    def inject(references):
+        if not references:
+            return messages
+        system = SYNTHESIZE + "".join(f"\n{i + 1}. {text}" for i, text in enumerate(references))
+        if messages[0]["role"] == "system":
+            first = {"role": "system", "content": messages[0]["content"] + "\n\n" + system}
+            return [first, *messages[1:]]
+        return [{"role": "system", "content": system}, *messages]
+
+    requests, references = [], []
+    for _ in range(rounds):
+        seen = inject(references)
+        requests += [(model, seen) for model in models]
+        references = [reply_of(model, seen).strip() for model in models]
+    return [*requests, (aggregator, inject(references))]
+
+
+CONVERSATIONS = {
+    "one question": [{"role": "user", "content": "What is 6 x 7?"}],
+    "a system message": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+    "several turns": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "And now?"},
+    ],
+    "unicode": [{"role": "user", "content": "Größe? 日本語 🙂 \u200d \t “quotes”\r\nnew line  "}],
+}
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+@pytest.mark.parametrize("conversation", CONVERSATIONS.values(), ids=CONVERSATIONS)
+def test_the_messages_are_the_originals_byte_for_byte(ask, together, conversation, rounds):
+    def reply_of(model, messages):
+        return f"  {model} on {len(messages[0]['content'])}: ça va? 🙂\n"
+
+    server = together(lambda body: reply_of(body["model"], body["messages"]))
+    models, aggregator = ["lab/a", "lab/b", "lab/c"], "lab/writer"
+    ask(ChatMoA(proposers=models, aggregator=aggregator, rounds=rounds), conversation)
+    sent = [(body["model"], json.dumps(body["messages"], sort_keys=True)) for body in server.requests]
+    expected = upstream_requests(conversation, models, aggregator, rounds, reply_of)
+    # Within a layer the order of arrival is open; layers follow each other.
+    for start in range(0, len(expected), 3):
+        layer = [(model, json.dumps(messages, sort_keys=True)) for model, messages in expected[start : start + 3]]
+        assert sorted(sent[start : start + 3]) == sorted(layer)
+
+
+def test_temperature_and_max_tokens_go_with_every_call(ask, together):
+    server = together()
+    ask(ChatMoA(proposers=["lab/a", "lab/b"], aggregator="lab/c", rounds=2), "Hi")
+    assert len(server.requests) == 5
+    assert {(body["temperature"], body["max_tokens"]) for body in server.requests} == {(0.7, 2048)}
+    server.reset()
+    ask(ChatMoA(proposers=["lab/a"], aggregator="lab/c", temperature=0.2, max_tokens=9), "Hi")
+    assert {(body["temperature"], body["max_tokens"]) for body in server.requests} == {(0.2, 9)}
+
+
+def test_the_first_token_is_there_before_the_last_is_written(together):
+    gate = threading.Event()
+    together({"lab/a": "reference", "lab/c": Reply(text="one two three", gate=gate)})
+    answer = ChatMoA(proposers=["lab/a"], aggregator="lab/c").stream("Hi")
+    assert next(answer).text == "one"
+    gate.set()
+    assert "".join(chunk.text for chunk in answer) == " two three"
+
+
+def test_a_rate_limit_is_waited_out_as_the_server_asks(ask, together):
+    replies = iter([Reply(status=429, headers={"Retry-After": "0.01"}), Reply(status=503), "at last"])
+    server = together(lambda body: next(replies) if body["model"] == "lab/a" else "done")
+    moa = ask(ChatMoA(proposers=["lab/a"], aggregator="lab/c"), "Hi").response_metadata["moa"]
+    assert [body["model"] for body in server.requests] == ["lab/a"] * 3 + ["lab/c"]
+    assert moa["layers"][0][0]["status"] == "ok"
+
+
+def test_a_proposer_that_fails_for_good_is_named_with_the_providers_error(ask, together):
+    together({"lab/a": Reply(status=400, error="no such thing"), "lab/b": "fine", "lab/c": "done"})
+    moa = ask(ChatMoA(proposers=["lab/a", "lab/b"], aggregator="lab/c"), "Hi").response_metadata["moa"]
+    assert moa["layers"][0][0]["status"] == "failed"
+    assert "no such thing" in moa["layers"][0][0]["error"]
+
+
+def test_the_causes_are_the_providers_own_errors(ask, together):
+    together({"lab/a": Reply(status=401, error="bad key"), "lab/c": "never"})
+    with pytest.raises(ProposersFailedError) as error:
+        ask(ChatMoA(proposers=["lab/a"], aggregator="lab/c"), "Hi")
+    assert isinstance(error.value.errors["a"], openai.AuthenticationError)
+
+
+def test_the_aggregators_error_is_the_providers_own(ask, together):
+    together({"lab/a": "fine", "lab/c": Reply(status=400, error="too long")})
+    with pytest.raises(openai.BadRequestError, match="too long"):
+        ask(ChatMoA(proposers=["lab/a"], aggregator="lab/c"), "Hi")
+
+
+def test_usage_is_asked_for_and_summed_in_every_way(ask, together):
+    together()
+    answer = ask(ChatMoA(proposers=["lab/a", "lab/b"], aggregator="lab/c"), "Hi")
+    assert answer.usage_metadata["total_tokens"] == 3 * 18
+    assert answer.response_metadata["moa"]["aggregator"]["model"] == "lab/c"
+
+
+def test_only_the_key_for_together_goes_to_together(ask, together, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-for-openai")
+    server = together()
+    ask(ChatMoA(proposers=["lab/a"], aggregator="lab/c"), "Hi")
+    assert {headers["authorization"] for headers in server.headers} == {"Bearer test-key"}
+
+
+def test_one_model_is_used_from_one_event_loop_after_another(together):
+    """A pool belongs to the loop that opened it: shared naively, every second loop gets `Event loop is closed`."""
+    server = together()
+    model = ChatMoA(proposers=["lab/a", "lab/b"], aggregator="lab/c")
+    for _ in range(3):
+        assert asyncio.run(model.ainvoke("Hi")).text == "reply of lab/c"
+    assert len(server.requests) == 9
+
+
+def test_connections_are_shared_by_all_models(together):
+    server = together()
+    for _ in range(3):
+        ChatMoA(proposers=["lab/a", "lab/b"], aggregator="lab/c").invoke("Hi")
+    assert server.connections <= 2
+
+
+def test_a_caller_that_goes_away_cancels_the_calls_inside(together):
+    gate = threading.Event()
+    server = together({"lab/a": Reply(text="late", gate=gate), "lab/c": "never"})
+    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c")
+
+    async def leave() -> None:
+        call = asyncio.create_task(model.ainvoke("Hi"))
+        await asyncio.to_thread(server.wait_for, lambda: server.requests)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(leave())
+    server.wait_for(lambda: server.closed_by_client == ["lab/a"])
+    gate.set()
+    assert [body["model"] for body in server.requests] == ["lab/a"]
+
+
+def test_a_stream_that_is_left_early_closes_the_aggregators_connection(together):
+    gate = threading.Event()
+    server = together({"lab/a": "reference", "lab/c": Reply(text="one two three", gate=gate)})
+    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c")
+
+    async def leave() -> None:
+        stream = model.astream("Hi")
+        async for chunk in stream:
+            if chunk.text:
+                break
+        await stream.aclose()
+
+    asyncio.run(leave())
+    server.wait_for(lambda: server.closed_by_client == ["lab/c"])
+    gate.set()
