@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, Self, TypeVar, cast
 from uuid import uuid4
 
@@ -15,26 +16,21 @@ from langchain_core.callbacks import (
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.language_models.chat_models import generate_from_stream
-from langchain_core.messages import LC_ID_PREFIX, AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, LLMResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from langchain_moa.graph import create_moa_graph
+from langchain_moa.handlers import ForeseenRun
 from langchain_moa.mixture import ProposerLike
 from langchain_moa.run import GraphRun
 from langchain_moa.state import MoAState
 from langchain_moa.usage import total_usage
 
-_Message = TypeVar("_Message", bound=BaseMessage)
-_Generation = TypeVar("_Generation", bound=Generation)
 _Model = TypeVar("_Model", bound="ChatMoA")
-
-# Hands a call's run to `_stream`, which core calls without a run manager.
-_PARENT = "moa_parent"
 
 
 class ChatMoA(BaseChatModel):
@@ -147,15 +143,8 @@ class ChatMoA(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if super()._should_stream(async_api=False, run_manager=run_manager, **kwargs):
-            chunks = []
-            for chunk in self._stream(messages, stop, run_manager, **kwargs):
-                if run_manager:
-                    _identify(chunk, run_manager)
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                chunks.append(chunk)
-            return generate_from_stream(iter(chunks))
-        return self._to_result(self._run(messages, stop, run_manager, kwargs).invoke())
+        run = self._run(messages, stop, run_manager, kwargs)
+        return self._to_result(run.invoke(), run)
 
     async def _agenerate(
         self,
@@ -164,15 +153,8 @@ class ChatMoA(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if super()._should_stream(async_api=True, run_manager=run_manager, **kwargs):
-            chunks = []
-            async for chunk in self._astream(messages, stop, run_manager, **kwargs):
-                if run_manager:
-                    _identify(chunk, run_manager)
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                chunks.append(chunk)
-            return generate_from_stream(iter(chunks))
-        return self._to_result(await self._run(messages, stop, run_manager, kwargs).ainvoke())
+        run = self._run(messages, stop, run_manager, kwargs)
+        return self._to_result(await run.ainvoke(), run)
 
     def _stream(
         self,
@@ -181,8 +163,9 @@ class ChatMoA(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for item in self._run(messages, stop, run_manager, kwargs).stream():
-            yield self._to_chunk(item)
+        run = self._run(messages, stop, run_manager, kwargs)
+        for item in run.stream():
+            yield self._to_chunk(item, run)
 
     async def _astream(
         self,
@@ -191,50 +174,58 @@ class ChatMoA(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        async with aclosing(self._run(messages, stop, run_manager, kwargs).astream()) as items:
+        run = self._run(messages, stop, run_manager, kwargs)
+        async with aclosing(run.astream()) as items:
             async for item in items:
-                yield self._to_chunk(item)
+                yield self._to_chunk(item, run)
 
-    def _should_stream(self, *, async_api: bool, run_manager: BaseRunManager | None = None, **kwargs: Any) -> bool:
-        # Core streams without handing on the run manager (langchain PR 19684), and the runs inside would have no
-        # parent. With one in hand, answer no: core then calls `_generate`, which streams by itself.
-        return run_manager is None and super()._should_stream(async_api=async_api, **kwargs)
+    # -- The seam ----------------------------------------------------------------------------------------------------
+    # Core calls `_stream` without a run manager (langchain PR 19684): the runs inside would have no parent. So each of
+    # the four ways in tells `_run` beforehand which run it belongs to.
 
-    # -- The seam: one run for the caller, its usage counted once ----------------------------------------------------
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with _belonging_to(run_manager):
+            return super()._generate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
+
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with _belonging_to(run_manager):
+            return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.stream`."""
-        config, parent = _own_run(config, CallbackManager)
-        kwargs[_PARENT] = parent
-        for chunk in super().stream(input, config, **kwargs):
+        config, run = _foresee_run(config, CallbackManager)
+        chunks = super().stream(input, config, **kwargs)
+        with _belonging_to(run):
+            first = next(chunks)
+        yield _with_usage(first)
+        for chunk in chunks:
             yield _with_usage(chunk)
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.astream`."""
-        config, parent = _own_run(config, AsyncCallbackManager)
-        kwargs[_PARENT] = parent
-        stream = cast("AsyncGenerator[AIMessageChunk]", super().astream(input, config, **kwargs))
-        async with aclosing(stream) as chunks:
+        config, run = _foresee_run(config, AsyncCallbackManager)
+        async with aclosing(cast("AsyncGenerator[AIMessageChunk]", super().astream(input, config, **kwargs))) as chunks:
+            with _belonging_to(run):
+                first = await anext(chunks)
+            yield _with_usage(first)
             async for chunk in chunks:
                 yield _with_usage(chunk)
-
-    def generate(self, *args: Any, **kwargs: Any) -> LLMResult:
-        """Answer each conversation. See `BaseChatModel.generate`, which `invoke` and `batch` go through."""
-        kwargs.pop(_PARENT, None)  # from `stream`, when streaming is switched off
-        return _result_with_usage(super().generate(*args, **kwargs))
-
-    async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
-        """Answer each conversation. See `BaseChatModel.agenerate`, which `ainvoke` and `abatch` go through."""
-        kwargs.pop(_PARENT, None)  # from `astream`, when streaming is switched off
-        return _result_with_usage(await super().agenerate(*args, **kwargs))
-
-    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        kwargs.pop(_PARENT, None)
-        return super()._get_invocation_params(stop, **kwargs)
 
     def _run(
         self,
@@ -244,55 +235,59 @@ class ChatMoA(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> GraphRun:
         """Return the run of the graph for one call; all call-time arguments are the aggregator's."""
-        parent = kwargs.pop(_PARENT, None)
         if stop is not None:
             kwargs["stop"] = stop
-        return GraphRun(
-            graph=self._graph,
-            messages=messages,
-            parent=run_manager or parent or BaseRunManager.get_noop_manager(),
-            aggregator_kwargs=kwargs,
-        )
+        parent = run_manager or _parent.get() or BaseRunManager.get_noop_manager()
+        return GraphRun(graph=self._graph, messages=messages, parent=parent, aggregator_kwargs=kwargs)
 
-    def _to_result(self, answer: AIMessage) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._as_own(answer))])
+    def _to_result(self, answer: AIMessage, run: GraphRun) -> ChatResult:
+        metadata = {**answer.response_metadata, "model_name": self.model}
+        update = {"id": None, "usage_metadata": run.shown_usage(answer), "response_metadata": metadata}
+        return ChatResult(generations=[ChatGeneration(message=answer.model_copy(update=update))])
 
-    def _to_chunk(self, item: AIMessageChunk | AIMessage) -> ChatGenerationChunk:
+    def _to_chunk(self, item: AIMessageChunk | AIMessage, run: GraphRun) -> ChatGenerationChunk:
         """Turn a chunk of the aggregator, or at the end the whole answer, into a chunk of this model."""
         if isinstance(item, AIMessageChunk):
             # Names and the end of the message are told once, in the last chunk: merging chunks adds strings up.
             metadata = {key: value for key, value in item.response_metadata.items() if key not in ("model_name", "moa")}
             update = {"id": None, "chunk_position": None, "usage_metadata": None, "response_metadata": metadata}
             return ChatGenerationChunk(message=item.model_copy(update=update))
-        metadata = {"model_name": self.model, "moa": item.response_metadata["moa"]}
-        return ChatGenerationChunk(
-            message=AIMessageChunk(content="", response_metadata=metadata, chunk_position="last")
+        last = AIMessageChunk(
+            content="",
+            usage_metadata=run.shown_usage(item),
+            response_metadata={"model_name": self.model, "moa": item.response_metadata["moa"]},
+            chunk_position="last",
         )
-
-    def _as_own(self, answer: AIMessage) -> AIMessage:
-        """Return the aggregator's answer as this model's, without usage: `_with_usage` adds it after the run."""
-        metadata = {**answer.response_metadata, "model_name": self.model}
-        return answer.model_copy(update={"id": None, "usage_metadata": None, "response_metadata": metadata})
+        return ChatGenerationChunk(message=last)
 
 
-def _build(cls: type[_Model], options: dict[str, Any]) -> _Model:
-    return cls(**options)
+_parent: ContextVar[BaseRunManager | None] = ContextVar("moa_parent", default=None)
+"""The run that the next call of a hook belongs to."""
 
 
-def _own_run(
+@contextmanager
+def _belonging_to(run: BaseRunManager | None) -> Iterator[None]:
+    token = _parent.set(run)
+    try:
+        yield
+    finally:
+        _parent.reset(token)
+
+
+def _foresee_run(
     config: RunnableConfig | None, manager: type[CallbackManager | AsyncCallbackManager]
 ) -> tuple[RunnableConfig, BaseRunManager]:
     """Fix the id and the handlers of a run before core opens it.
 
     Returns:
-        The config to call core with, and the run as `_stream` needs it.
+        The config to call core with, and what its run will be.
     """
     config = ensure_config(config)
     callbacks = manager.configure(
         config.get("callbacks"), inheritable_tags=config.get("tags"), inheritable_metadata=config.get("metadata")
     )
     run_id = config.get("run_id") or uuid4()
-    run = BaseRunManager(
+    run = ForeseenRun(
         run_id=run_id,
         handlers=callbacks.handlers,
         inheritable_handlers=callbacks.inheritable_handlers,
@@ -302,29 +297,14 @@ def _own_run(
     return {**config, "callbacks": callbacks, "run_id": run_id}, run
 
 
-def _identify(chunk: ChatGenerationChunk, run_manager: BaseRunManager) -> None:
-    if chunk.message.id is None:
-        chunk.message.id = f"{LC_ID_PREFIX}-{run_manager.run_id}"
+def _with_usage(chunk: AIMessageChunk) -> AIMessageChunk:
+    """Add the sum over all calls to the chunk that carries their account.
 
-
-def _with_usage(message: _Message) -> _Message:
-    """Return the message with the sum over all calls, when it is the one that carries their account.
-
-    Not before its run has ended: tracers and usage handlers count the runs inside, and would count the sum again.
+    A stream's run manager is out of reach, so that its tracers must not see the sum: it comes after them.
     """
-    moa = message.response_metadata.get("moa")
-    if moa is None:
-        return message
-    return message.model_copy(update={"usage_metadata": total_usage(moa)})
+    moa = chunk.response_metadata.get("moa")
+    return chunk if moa is None else chunk.model_copy(update={"usage_metadata": total_usage(moa)})
 
 
-def _result_with_usage(result: LLMResult) -> LLMResult:
-    # New generations: handlers may have kept the ones that they were given.
-    result.generations = [[_generation_with_usage(item) for item in prompt] for prompt in result.generations]
-    return result
-
-
-def _generation_with_usage(generation: _Generation) -> _Generation:
-    if not isinstance(generation, ChatGeneration):
-        return generation
-    return generation.model_copy(update={"message": _with_usage(generation.message)})
+def _build(cls: type[_Model], options: dict[str, Any]) -> _Model:
+    return cls(**options)

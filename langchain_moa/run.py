@@ -12,19 +12,18 @@ from typing import Any
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
-    BaseCallbackHandler,
     BaseRunManager,
     CallbackManager,
-    UsageMetadataCallbackHandler,
 )
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
-from langchain_core.tracers.log_stream import LogStreamCallbackHandler
 from langgraph.graph.state import CompiledStateGraph
 
 from langchain_moa.events import Call, enclosing_writer
+from langchain_moa.handlers import ForeseenRun, hide_usage, looks_inside
+from langchain_moa.usage import total_usage
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +36,14 @@ class GraphRun:
     """The run of the `ChatMoA` call."""
 
     aggregator_kwargs: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Have the parent's tracers count the runs inside, and not their sum again."""
+        hide_usage(self.parent)
+
+    def shown_usage(self, answer: AIMessage) -> UsageMetadata | None:
+        """Return the sum over all calls, unless a tracer would count it a second time."""
+        return total_usage(answer.response_metadata["moa"]) if not isinstance(self.parent, ForeseenRun) else None
 
     def invoke(self) -> AIMessage:
         """Return the answer."""
@@ -108,7 +115,7 @@ class GraphRun:
         parent = self.parent
         # A model's run manager has no get_child() (langchain-core 1.7).
         inside = manager(handlers=[], parent_run_id=parent.run_id)
-        inside.set_handlers([handler for handler in parent.inheritable_handlers if _looks_inside(handler)])
+        inside.set_handlers([handler for handler in parent.inheritable_handlers if looks_inside(handler)])
         inside.add_tags(parent.inheritable_tags)
         inside.add_metadata(parent.inheritable_metadata)
         listeners = manager(handlers=parent.handlers, parent_run_id=parent.run_id)
@@ -135,9 +142,3 @@ def _outside() -> Context:
     context = copy_context()
     context.run(var_child_runnable_config.set, None)
     return context
-
-
-def _looks_inside(handler: BaseCallbackHandler) -> bool:
-    """Tell handlers that are to see every call from those for which a `ChatMoA` is one model."""
-    inside = isinstance(handler, BaseTracer | AsyncBaseTracer | UsageMetadataCallbackHandler)
-    return inside and not isinstance(handler, LogStreamCallbackHandler)

@@ -44,8 +44,8 @@ def imports_of(module):
 # Who may import whom; a module that is not named here may import none of ours but `exceptions`.
 MAY_IMPORT = {
     "__init__": {"chat_models", "exceptions", "graph", "proposers", "state"},
-    "chat_models": {"graph", "mixture", "run", "state", "usage"},
-    "run": {"events"},
+    "chat_models": {"graph", "handlers", "mixture", "run", "state", "usage"},
+    "run": {"events", "handlers", "usage"},
     "graph": {"mixture", "nodes", "state"},
     "nodes": {"events", "models", "prompts", "proposers", "state"},
     "mixture": {"lineups", "models", "proposers"},
