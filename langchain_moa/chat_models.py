@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from importlib.metadata import version
 from typing import Any, Literal, Self, TypeVar, cast
-from uuid import uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -17,17 +16,20 @@ from langchain_core.callbacks import (
 )
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel, RunnableSequence
+from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
-from langchain_moa.graph import create_moa_graph
-from langchain_moa.handlers import ForeseenRun
-from langchain_moa.mixture import ProposerLike
-from langchain_moa.run import GraphRun
+from langchain_moa.graph import build_graph
+from langchain_moa.layer import ReferencePlacement
+from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
+from langchain_moa.run import GraphRun, belonging_to, current_run, foresee_run
 from langchain_moa.state import MoAState
+from langchain_moa.turns import FanOut
 from langchain_moa.usage import total_usage
 
 _Model = TypeVar("_Model", bound="ChatMoA")
@@ -82,16 +84,25 @@ class ChatMoA(BaseChatModel):
     on_failure: Literal["raise", "aggregate_alone"] = "raise"
     """After a failure: raise `ProposersFailedError`, or let the aggregator answer without any reference."""
 
+    reference_placement: ReferencePlacement = "auto"
+    """Where references go: `"system"`, in front, as the paper has it; `"tail"`, after the conversation, so that an
+    agent's steps share a prefix that prompt caches know; `"auto"`: tail when tools are bound, else system."""
+
+    fan_out: FanOut = "auto"
+    """When the proposers are asked: `"always"`; `"user_turn"`, once per message of the user; a callable from the
+    messages to a bool; `"auto"`: user_turn when tools are bound, else always."""
+
     include_references: bool = False
     """Put the references' texts into the answer's `response_metadata["moa"]`."""
 
+    _mixture: Mixture = PrivateAttr()
     _graph: CompiledStateGraph[MoAState, None, MessagesState, MessagesState] = PrivateAttr()
 
     @model_validator(mode="after")
     def _compile(self) -> Self:
         if "model" not in self.model_fields_set and self.aggregator is not None and (self.proposers or self.layers):
             self.model = "moa"
-        graph = create_moa_graph(
+        self._mixture = resolve_mixture(
             model=self.model,
             proposers=self.proposers,
             rounds=self.rounds,
@@ -100,13 +111,21 @@ class ChatMoA(BaseChatModel):
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             timeout=self.timeout,
+        )
+        graph = build_graph(
+            self._mixture,
             min_references=self.min_references,
             on_failure=self.on_failure,
+            reference_placement=self.reference_placement,
+            fan_out=self.fan_out,
             include_references=self.include_references,
         )
         # Without `checkpointer=False` a graph around this model would keep every proposal in its database.
         compiled = graph.compile(checkpointer=False, name="MoA")
         self._graph = compiled.with_config(recursion_limit=len(graph.nodes) + 2)
+        if self.profile is None:
+            self.profile = self._mixture.profile()
+        self._add_version("langchain-moa", version("langchain-moa"))
         return self
 
     @property
@@ -117,6 +136,66 @@ class ChatMoA(BaseChatModel):
     @property
     def _llm_type(self) -> str:
         return "moa"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What two models have in common when they share an entry of a cache; traces show it too."""
+        rules = {
+            "min_references": self.min_references,
+            "on_failure": self.on_failure,
+            "reference_placement": self.reference_placement,
+            "fan_out": self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out),
+        }
+        return {"model": self.model, **self._mixture.identity(), **rules}
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return about how many tokens a text has: the models inside need not agree."""
+        return count_tokens_approximately([text])
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Return about how many tokens a conversation has."""
+        return count_tokens_approximately(messages, tools=list(tools) if tools else None)
+
+    # -- Tools and structured output are the aggregator's ------------------------------------------------------------
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Give the aggregator tools, in the form in which it takes them. Proposers learn what they do, as text.
+
+        Args:
+            tools: As for any chat model.
+            **kwargs: `tool_choice`, `parallel_tool_calls` and what else the aggregator's own `bind_tools` takes.
+        """
+        return self._bind_like(self._aggregator().bind_tools(tools, **kwargs))
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Have the aggregator answer in a schema. See `BaseChatModel.with_structured_output`.
+
+        Args:
+            schema: A pydantic class, a `TypedDict` or a JSON schema.
+            include_raw: Return the message too.
+            **kwargs: `method`, `strict` and what else the aggregator's own `with_structured_output` takes.
+        """
+        # A sequence: the aggregator with arguments bound, or with `include_raw` a map to it, then a parser.
+        structured: Any = self._aggregator().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        asked = structured.first
+        if isinstance(asked, RunnableParallel):
+            return RunnableParallel(raw=self._bind_like(asked.steps__["raw"])) | RunnableSequence(*structured.steps[1:])
+        parse: Runnable[AIMessage, Any] = structured.last
+        return self._bind_like(asked) | parse
+
+    def _aggregator(self) -> BaseChatModel:
+        aggregator = self._mixture.aggregator
+        if not isinstance(aggregator, BaseChatModel):
+            msg = f"The aggregator must be a chat model to take tools or a schema, not {type(aggregator).__name__}."
+            raise ValueError(msg)
+        return aggregator
+
+    def _bind_like(self, bound: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        return self.bind(**bound.kwargs)
 
     # -- Copies are built anew from the fields: a graph can be neither pickled nor changed ---------------------------
 
@@ -134,7 +213,10 @@ class ChatMoA(BaseChatModel):
         return _build, (type(self), self._given())
 
     def _given(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if given.get("profile") == self._mixture.profile():
+            del given["profile"]
+        return given
 
     def _generate(
         self,
@@ -190,7 +272,7 @@ class ChatMoA(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with _belonging_to(run_manager):
+        with belonging_to(run_manager):
             return super()._generate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
     async def _agenerate_with_cache(
@@ -200,16 +282,16 @@ class ChatMoA(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with _belonging_to(run_manager):
+        with belonging_to(run_manager):
             return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.stream`."""
-        config, run = _foresee_run(config, CallbackManager)
+        config, run = foresee_run(config, CallbackManager)
         chunks = super().stream(input, config, **kwargs)
-        with _belonging_to(run):
+        with belonging_to(run):
             first = next(chunks)
         yield _with_usage(first)
         for chunk in chunks:
@@ -219,9 +301,9 @@ class ChatMoA(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.astream`."""
-        config, run = _foresee_run(config, AsyncCallbackManager)
+        config, run = foresee_run(config, AsyncCallbackManager)
         async with aclosing(cast("AsyncGenerator[AIMessageChunk]", super().astream(input, config, **kwargs))) as chunks:
-            with _belonging_to(run):
+            with belonging_to(run):
                 first = await anext(chunks)
             yield _with_usage(first)
             async for chunk in chunks:
@@ -237,7 +319,7 @@ class ChatMoA(BaseChatModel):
         """Return the run of the graph for one call; all call-time arguments are the aggregator's."""
         if stop is not None:
             kwargs["stop"] = stop
-        parent = run_manager or _parent.get() or BaseRunManager.get_noop_manager()
+        parent = run_manager or current_run()
         return GraphRun(graph=self._graph, messages=messages, parent=parent, aggregator_kwargs=kwargs)
 
     def _to_result(self, answer: AIMessage, run: GraphRun) -> ChatResult:
@@ -259,42 +341,6 @@ class ChatMoA(BaseChatModel):
             chunk_position="last",
         )
         return ChatGenerationChunk(message=last)
-
-
-_parent: ContextVar[BaseRunManager | None] = ContextVar("moa_parent", default=None)
-"""The run that the next call of a hook belongs to."""
-
-
-@contextmanager
-def _belonging_to(run: BaseRunManager | None) -> Iterator[None]:
-    token = _parent.set(run)
-    try:
-        yield
-    finally:
-        _parent.reset(token)
-
-
-def _foresee_run(
-    config: RunnableConfig | None, manager: type[CallbackManager | AsyncCallbackManager]
-) -> tuple[RunnableConfig, BaseRunManager]:
-    """Fix the id and the handlers of a run before core opens it.
-
-    Returns:
-        The config to call core with, and what its run will be.
-    """
-    config = ensure_config(config)
-    callbacks = manager.configure(
-        config.get("callbacks"), inheritable_tags=config.get("tags"), inheritable_metadata=config.get("metadata")
-    )
-    run_id = config.get("run_id") or uuid4()
-    run = ForeseenRun(
-        run_id=run_id,
-        handlers=callbacks.handlers,
-        inheritable_handlers=callbacks.inheritable_handlers,
-        inheritable_tags=callbacks.inheritable_tags,
-        inheritable_metadata=callbacks.inheritable_metadata,
-    )
-    return {**config, "callbacks": callbacks, "run_id": run_id}, run
 
 
 def _with_usage(chunk: AIMessageChunk) -> AIMessageChunk:

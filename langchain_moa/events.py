@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,12 @@ def current_call(config: RunnableConfig) -> Call | None:
     """Return what the `ChatMoA` call around a node told it, if there is one."""
     call: Call | None = config.get("configurable", {}).get(_CALL)
     return call
+
+
+def current_tools(config: RunnableConfig) -> Sequence[Any]:
+    """Return the schemas of the tools that the aggregator has in the call around a node."""
+    call = current_call(config)
+    return (call.aggregator_kwargs.get("tools") if call else None) or ()
 
 
 def child_config(config: RunnableConfig, *, run_name: str, tag: str) -> RunnableConfig:

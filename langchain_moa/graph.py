@@ -8,9 +8,12 @@ from typing import Any, Literal
 from langchain_core.runnables import Runnable
 from langgraph.graph import START, MessagesState, StateGraph
 
-from langchain_moa.mixture import ProposerLike, resolve_mixture
-from langchain_moa.nodes import AskAggregator, AskProposer, Layer
+from langchain_moa.aggregation import AskAggregator
+from langchain_moa.layer import Layer, ReferencePlacement
+from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
+from langchain_moa.proposing import AskProposer
 from langchain_moa.state import MoAState
+from langchain_moa.turns import FanOut, Turns
 
 
 def create_moa_graph(
@@ -25,6 +28,8 @@ def create_moa_graph(
     timeout: float = 120,
     min_references: int = 1,
     on_failure: Literal["raise", "aggregate_alone"] = "raise",
+    reference_placement: ReferencePlacement = "auto",
+    fan_out: FanOut = "auto",
     include_references: bool = False,
 ) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
     """Build the graph of a mixture, not compiled: the caller picks the checkpointer.
@@ -47,18 +52,45 @@ def create_moa_graph(
         temperature=temperature,
         max_tokens=max_tokens,
         timeout=timeout,
-        min_references=min_references,
     )
+    return build_graph(
+        mixture,
+        min_references=min_references,
+        on_failure=on_failure,
+        reference_placement=reference_placement,
+        fan_out=fan_out,
+        include_references=include_references,
+    )
+
+
+def build_graph(
+    mixture: Mixture,
+    *,
+    min_references: int,
+    on_failure: Literal["raise", "aggregate_alone"],
+    reference_placement: ReferencePlacement,
+    fan_out: FanOut,
+    include_references: bool,
+) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
+    """Build the graph of those who take part. See `create_moa_graph`."""
+    mixture.check(min_references)
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
+    turns = Turns(fan_out)
     previous: str | list[str] = START
     stacked: list[Layer] = []
     for number, members in enumerate(mixture.layers, 1):
         # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
         nodes = [f"layer_{number}_proposer_{place:02d}" for place in range(1, len(members) + 1)]
-        layer = Layer(number=number, nodes=tuple(nodes), min_references=min_references, on_failure=on_failure)
+        layer = Layer(
+            number=number,
+            nodes=tuple(nodes),
+            min_references=min_references,
+            on_failure=on_failure,
+            reference_placement=reference_placement,
+        )
         before = stacked[-1] if stacked else None
         for node, member in zip(nodes, members, strict=True):
-            ask = AskProposer(member, layer=layer, node=node, before=before, keep_text=include_references)
+            ask = AskProposer(member, layer=layer, node=node, before=before, turns=turns, keep_text=include_references)
             metadata = {"moa_role": "proposer", "moa_layer": number, "moa_proposer": member.name}
             graph.add_node(node, ask, metadata=metadata)
             graph.add_edge(previous, node)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.language_models import ModelProfile
 from langchain_core.runnables import Runnable
 
 from langchain_moa.lineups import Lineup, get_lineup
-from langchain_moa.models import build_model
+from langchain_moa.models import build_model, model_identity, model_profile
 from langchain_moa.proposers import Member, Proposer, to_members
 
 ProposerLike = str | Proposer | Runnable[Any, Any]
@@ -23,6 +24,42 @@ class Mixture:
     layers: list[list[Member]]
     aggregator: Runnable[Any, Any]
 
+    def check(self, min_references: int) -> None:
+        """Check that the layers can give that many references.
+
+        Raises:
+            ValueError: One of them can't, or there are none.
+        """
+        if not self.layers:
+            msg = "layers is empty: give at least one layer of proposers."
+            raise ValueError(msg)
+        for number, members in enumerate(self.layers, 1):
+            if not members:
+                msg = f"Layer {number} has no proposers: give at least one."
+                raise ValueError(msg)
+            if min_references > len(members):
+                msg = f"min_references is {min_references}, but layer {number} has only {len(members)} proposers."
+                raise ValueError(msg)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what distinguishes the mixture from another, as plain data without keys."""
+        return {
+            "layers": [
+                [{"instructions": member.instructions, "model": model_identity(member.model)} for member in members]
+                for members in self.layers
+            ],
+            "aggregator": model_identity(self.aggregator),
+        }
+
+    def profile(self) -> ModelProfile | None:
+        """Return what the mixture can take and do: what its aggregator can, in the smallest window of all."""
+        profile = model_profile(self.aggregator)
+        if profile is None:
+            return None
+        profiles = [profile, *(model_profile(member.model) or {} for layer in self.layers for member in layer)]
+        windows = [known["max_input_tokens"] for known in profiles if known.get("max_input_tokens")]
+        return {**profile, "max_input_tokens": min(windows)} if windows else profile
+
 
 def resolve_mixture(
     *,
@@ -34,7 +71,6 @@ def resolve_mixture(
     temperature: float | None,
     max_tokens: int | None,
     timeout: float,
-    min_references: int,
 ) -> Mixture:
     """Fill in from the line-up what the user left out, check that it fits together, and build the models.
 
@@ -60,25 +96,11 @@ def resolve_mixture(
         member_layers = [members] * _first(rounds, lineup and lineup.rounds, 1)
     else:
         member_layers = [to_members(layer, **sampling) for layer in layers]
-    _check_layers(member_layers, min_references)
     writer = _first(aggregator, lineup and lineup.aggregator)
     return Mixture(
         layers=member_layers,
         aggregator=build_model(writer, **sampling) if isinstance(writer, str) else writer,
     )
-
-
-def _check_layers(layers: list[list[Member]], min_references: int) -> None:
-    if not layers:
-        msg = "layers is empty: give at least one layer of proposers."
-        raise ValueError(msg)
-    for number, members in enumerate(layers, 1):
-        if not members:
-            msg = f"Layer {number} has no proposers: give at least one."
-            raise ValueError(msg)
-        if min_references > len(members):
-            msg = f"min_references is {min_references}, but layer {number} has only {len(members)} proposers."
-            raise ValueError(msg)
 
 
 def _first(*values: Any) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable
+from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.runnables import Runnable, RunnableBinding
 
 # The SDK tries again on 408, 409, 429, 5xx and broken connections, and honours Retry-After. Three tries in all, as
 # in togethercomputer/together-cookbook, MoA_Under_the_hood.ipynb.
@@ -46,12 +46,36 @@ def build_model(
 
 def model_name(model: Runnable[Any, Any]) -> str:
     """Return the name under which a model's provider knows it, or the best that there is."""
-    while not isinstance(model, BaseChatModel) and isinstance(inner := getattr(model, "bound", None), Runnable):
-        model = inner
+    model = _unbound(model)
     for attribute in ("model_name", "model"):
         if isinstance(name := getattr(model, attribute, None), str) and name:
             return name
     return model.get_name()
+
+
+def model_profile(model: Runnable[Any, Any]) -> ModelProfile | None:
+    """Return what a model says that it can take, if it says anything."""
+    model = _unbound(model)
+    return model.profile if isinstance(model, BaseChatModel) else None
+
+
+def model_identity(model: Runnable[Any, Any]) -> Any:
+    """Return what distinguishes a model from another, as plain data without keys."""
+    arguments: dict[str, Any] = {}
+    while not isinstance(model, BaseChatModel):
+        if isinstance(model, RunnableBinding):
+            arguments = {**model.kwargs, **arguments}
+        if not isinstance(inner := getattr(model, "bound", None), Runnable):
+            return repr(model)
+        model = inner
+    return {**model.asdict(), **arguments}
+
+
+def _unbound(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """Return what a chain of `bind` and `with_config` wraps."""
+    while not isinstance(model, BaseChatModel) and isinstance(inner := getattr(model, "bound", None), Runnable):
+        model = inner
+    return model
 
 
 def _chat_together(name: str, **options: Any) -> BaseChatModel:

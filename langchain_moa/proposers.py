@@ -12,8 +12,9 @@ from langchain_core.runnables import Runnable
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_moa.limits import TimeLimit
-from langchain_moa.models import build_model, model_name
-from langchain_moa.prompts import with_references, with_system
+from langchain_moa.models import build_model, model_name, model_profile
+from langchain_moa.prompts import with_system
+from langchain_moa.views import adviser_view, fitting_content
 
 
 class Proposer(BaseModel):
@@ -60,10 +61,10 @@ class Member:
     model: Runnable[Any, Any]
     instructions: str | None
 
-    def view(self, messages: Sequence[BaseMessage], references: Sequence[str]) -> list[BaseMessage]:
-        """Return what this proposer sees of the conversation and of the layer before it."""
-        seen = with_system(messages, self.instructions) if self.instructions else messages
-        return with_references(seen, references)
+    def view(self, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
+        """Return what this proposer sees of the conversation, before any references."""
+        seen = fitting_content(adviser_view(messages, tools), model_profile(self.model))
+        return with_system(seen, self.instructions) if self.instructions else seen
 
 
 def to_members(

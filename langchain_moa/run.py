@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextvars import Context, copy_context
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -17,7 +19,7 @@ from langchain_core.callbacks import (
 )
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
 
@@ -127,6 +129,48 @@ class GraphRun:
         )
         # LangGraph's thread pool has cores + 4 workers by default: on two cores, a seventh proposer would wait.
         return {"callbacks": inside, "configurable": call.as_configurable(), "max_concurrency": len(self.graph.nodes)}
+
+
+_parent: ContextVar[BaseRunManager | None] = ContextVar("moa_parent", default=None)
+"""The run that the next call of a hook belongs to."""
+
+
+def current_run() -> BaseRunManager:
+    """Return the run that a hook belongs to when core gave it none."""
+    return _parent.get() or BaseRunManager.get_noop_manager()
+
+
+@contextmanager
+def belonging_to(run: BaseRunManager | None) -> Iterator[None]:
+    """Have the hooks that are called inside belong to `run`."""
+    token = _parent.set(run)
+    try:
+        yield
+    finally:
+        _parent.reset(token)
+
+
+def foresee_run(
+    config: RunnableConfig | None, manager: type[CallbackManager | AsyncCallbackManager]
+) -> tuple[RunnableConfig, BaseRunManager]:
+    """Fix the id and the handlers of a run before core opens it.
+
+    Returns:
+        The config to call core with, and what its run will be.
+    """
+    config = ensure_config(config)
+    callbacks = manager.configure(
+        config.get("callbacks"), inheritable_tags=config.get("tags"), inheritable_metadata=config.get("metadata")
+    )
+    run_id = config.get("run_id") or uuid4()
+    run = ForeseenRun(
+        run_id=run_id,
+        handlers=callbacks.handlers,
+        inheritable_handlers=callbacks.inheritable_handlers,
+        inheritable_tags=callbacks.inheritable_tags,
+        inheritable_metadata=callbacks.inheritable_metadata,
+    )
+    return {**config, "callbacks": callbacks, "run_id": run_id}, run
 
 
 class _AbandonedError(Exception):

@@ -10,7 +10,7 @@ from langgraph.channels import Topic
 from langgraph.graph import MessagesState
 from typing_extensions import TypedDict
 
-Status = Literal["ok", "failed", "timeout", "empty", "truncated"]
+Status = Literal["ok", "failed", "timeout", "empty", "truncated", "skipped"]
 
 
 class Reference(TypedDict):
@@ -30,6 +30,10 @@ class ProposerCall(TypedDict):
     usage: UsageMetadata | None
     error: str | None
     text: NotRequired[str]
+    """With `include_references`."""
+
+    reused: NotRequired[bool]
+    """Given earlier in this user turn, and not asked for again."""
 
 
 class Failure(TypedDict):
