@@ -95,6 +95,12 @@ class ChatMoA(BaseChatModel):
     include_references: bool = False
     """Put the references' texts into the answer's `response_metadata["moa"]`."""
 
+    stop: list[str] | None = None
+    """Where the aggregator stops writing, unless a call says otherwise."""
+
+    streaming: bool = False
+    """Let the aggregator stream also when the answer is asked for as a whole."""
+
     _mixture: Mixture = PrivateAttr()
     _graph: CompiledStateGraph[MoAState, None, MessagesState, MessagesState] = PrivateAttr()
 
@@ -146,7 +152,7 @@ class ChatMoA(BaseChatModel):
             "reference_placement": self.reference_placement,
             "fan_out": self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out),
         }
-        return {"model": self.model, **self._mixture.identity(), **rules}
+        return {"model": self.model, **self._mixture.identity(), **rules, "stop": self.stop}
 
     def get_num_tokens(self, text: str) -> int:
         """Return about how many tokens a text has: the models inside need not agree."""
@@ -317,7 +323,7 @@ class ChatMoA(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> GraphRun:
         """Return the run of the graph for one call; all call-time arguments are the aggregator's."""
-        if stop is not None:
+        if (stop := self.stop if stop is None else stop) is not None:
             kwargs["stop"] = stop
         parent = run_manager or current_run()
         return GraphRun(graph=self._graph, messages=messages, parent=parent, aggregator_kwargs=kwargs)

@@ -53,6 +53,12 @@ _PAPER_PROPOSERS = (
 
 _SMOLLM2 = "local:smollm2-135m-instruct"
 
+
+def _smollm2(name: str, temperature: float, instructions: str) -> Proposer:
+    # Without a persona so small a model repeats itself; its answers are short, and so is what the aggregator must read.
+    return Proposer(model=_SMOLLM2, name=name, temperature=temperature, instructions=instructions, max_tokens=96)
+
+
 LINEUPS: Mapping[str, Lineup] = MappingProxyType(
     {
         # Models that write no reasoning: it would count against max_tokens and delay the first token.
@@ -113,9 +119,9 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
         ),
         "local": Lineup(
             proposers=(
-                Proposer(model=_SMOLLM2, name="plain", temperature=0.2),
-                Proposer(model=_SMOLLM2, name="brief", temperature=0.5, instructions="Answer in one short sentence."),
-                Proposer(model=_SMOLLM2, name="teacher", temperature=0.8, instructions="Explain it to a child."),
+                _smollm2("brief", 0.2, "Answer in one short sentence."),
+                _smollm2("beginner", 0.5, "Answer in two sentences, for a beginner."),
+                _smollm2("example", 0.8, "Answer in two sentences, with an example."),
             ),
             aggregator=_SMOLLM2,
             temperature=0.2,

@@ -97,5 +97,5 @@ def test_a_failure_survives_a_checkpoint():
     graph = create_moa_graph(**options).compile(checkpointer=InMemorySaver())
     thread = {"configurable": {"thread_id": "1"}}
     for _ in range(2):
-        with pytest.raises(Exception, match="gave 1 references, and needs 2. bad: .*no"):
+        with pytest.raises(Exception, match=r"gave 1 references, and needs 2\. bad: .*no"):
             graph.invoke({"messages": "Go."} if _ == 0 else None, thread)

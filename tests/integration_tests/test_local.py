@@ -1,0 +1,138 @@
+import asyncio
+import importlib.util
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from langchain_core.exceptions import ModelTimeoutError
+
+from langchain_moa.exceptions import LocalModelError
+from langchain_moa.local import ChatLocal, find_weights, server
+
+
+def missing() -> str:
+    if importlib.util.find_spec("xllamacpp") is None:
+        return "xllamacpp is not installed"
+    try:
+        find_weights()
+    except LocalModelError as error:
+        return str(error)
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all there")
+
+
+async def _astream(model, prompt):
+    return [chunk async for chunk in model.astream(prompt)]
+
+
+def added(chunks):
+    assert len(chunks) > 2
+    return sum(chunks[1:], chunks[0])
+
+
+WAYS = {
+    "invoke": lambda model, prompt: model.invoke(prompt),
+    "ainvoke": lambda model, prompt: asyncio.run(model.ainvoke(prompt)),
+    "stream": lambda model, prompt: added(list(model.stream(prompt))),
+    "astream": lambda model, prompt: added(asyncio.run(_astream(model, prompt))),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_real_answer_comes_with_its_usage_and_name_whichever_way_it_is_asked(way):
+    model = ChatLocal(model="small one", temperature=0, max_tokens=16)
+    answer = WAYS[way](model, "What is the capital of France? Answer in one sentence.")
+    assert "Paris" in answer.text
+    assert answer.usage_metadata["input_tokens"] > 10
+    assert 0 < answer.usage_metadata["output_tokens"] <= 16
+    assert answer.response_metadata["model_name"] == "small one"
+
+
+def test_many_models_in_many_threads_share_one_server():
+    server._servers.clear()
+    models = [ChatLocal(model=f"model {n}", temperature=n / 10, max_tokens=8) for n in range(6)]
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda model: model.invoke("Name a colour."), models * 2))
+    assert all(answer.text for answer in answers)
+    assert [answer.response_metadata["model_name"] for answer in answers] == [model.model for model in models * 2]
+    assert len(server._servers) == 1
+
+
+def test_a_call_sets_its_own_limits():
+    answer = ChatLocal(max_tokens=16).bind(stop=["three"]).invoke("Count: one, two, three, four", max_tokens=2)
+    assert answer.usage_metadata["output_tokens"] <= 2
+
+
+def test_the_server_answers_nobody_else():
+    import httpx
+
+    ChatLocal(max_tokens=1).invoke("hi")
+    (running,) = server._servers.values()
+    address = f"http://127.0.0.1:{running.port}/v1/models"
+    assert httpx.get(address, trust_env=False).status_code == 401
+    origin = {"Origin": "https://example.com", "Authorization": f"Bearer {running.key}"}
+    response = httpx.get(address, headers=origin, trust_env=False)
+    assert response.headers.get("access-control-allow-origin") not in ("*", "https://example.com")
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut in the header", "cut in the weights", "wrong magic"])
+def test_a_damaged_file_is_an_error_that_names_it_and_the_next_call_works(tmp_path, damage):
+    content = find_weights().read_bytes()
+    file = tmp_path / "damaged.gguf"
+    file.write_bytes(
+        {
+            "empty": b"",
+            "text": b"This is no model.",
+            "cut in the header": content[:3000],
+            "cut in the weights": content[: len(content) // 2],
+            "wrong magic": b"XXXX" + content[4:],
+        }[damage]
+    )
+    with pytest.raises(LocalModelError, match=r"damaged\.gguf'.*`moa download`"):
+        ChatLocal(path=str(file)).invoke("hi")
+    assert ChatLocal(max_tokens=1).invoke("hi").usage_metadata["output_tokens"] == 1
+
+
+async def test_a_cancelled_call_stops_the_server_working_on_it():
+    model = ChatLocal(max_tokens=2000)
+    await model.ainvoke("hi", max_tokens=1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(model.ainvoke("Tell me a long story."), 0.5)
+    (running,) = server._servers.values()
+    for _ in range(30):
+        if not await asyncio.to_thread(server._is_busy, running):
+            break
+        await asyncio.sleep(0.1)
+    else:
+        pytest.fail("still busy after 3 seconds")
+
+
+def test_a_call_ends_at_its_timeout():
+    ChatLocal(max_tokens=1).invoke("hi")
+    with pytest.raises(ModelTimeoutError):
+        ChatLocal(timeout=0.01).invoke("Tell me a long story about " + ", ".join(map(str, range(100))))
+
+
+BUSY = """
+import threading, time
+from langchain_moa.local import ChatLocal
+model = ChatLocal(max_tokens=2000)
+stream = model.stream("Tell me a long story.")
+next(stream)
+threading.excepthook = lambda args: None
+threading.Thread(target=model.invoke, args=["Tell me a long story."], daemon=True).start()
+time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["from langchain_moa.local import ChatLocal; print(ChatLocal(max_tokens=4).invoke('hi').text)", BUSY],
+    ids=["idle", "in the middle of answers"],
+)
+def test_a_program_that_used_it_ends_cleanly(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

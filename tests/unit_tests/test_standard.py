@@ -1,0 +1,34 @@
+"""LangChain's own tests of what a chat model must be, without calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_tests.unit_tests import ChatModelUnitTests
+
+from langchain_moa import ChatMoA
+
+
+class TestChatMoAUnit(ChatModelUnitTests):
+    @pytest.fixture(autouse=True)
+    def _key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOGETHER_API_KEY", "test-key")
+
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return ChatMoA
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "cookbook"}
+
+    @property
+    def standard_chat_model_params(self) -> dict[str, Any]:
+        """Keys and retries belong to the providers' models."""
+        return {"temperature": 0, "max_tokens": 100, "timeout": 60, "stop": []}
+
+    @property
+    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+        return {"TOGETHER_API_KEY": "test-key"}, {}, {"model": "default"}
