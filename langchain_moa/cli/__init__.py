@@ -1,0 +1,17 @@
+"""`moa`: mixtures of agents in the terminal."""
+
+import logging
+import sys
+from importlib.util import find_spec
+
+
+def main() -> None:
+    """Run `moa`."""
+    missing = [package for package in ("typer", "rich", "prompt_toolkit") if find_spec(package) is None]
+    if missing:
+        sys.exit(f'moa needs {", ".join(missing)}: pip install "langchain-moa[cli]"')
+    # What goes wrong with a proposer is on the screen already; without a handler, Python would print it again.
+    logging.getLogger("langchain_moa").addHandler(logging.NullHandler())
+    from langchain_moa.cli.app import app
+
+    app()

@@ -1,0 +1,54 @@
+"""The typer app: its commands, and the one place where errors become text."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from langchain_moa.cli import ask, chat, doctor, download, lineups
+from langchain_moa.cli.errors import explain, is_expected
+from langchain_moa.cli.options import Debug, debugging
+from langchain_moa.cli.text import clean
+
+
+class _Group(TyperGroup):
+    """The commands, with errors as one line on stderr."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if not is_expected(error):
+                raise
+            if debugging(ctx):
+                typer.echo(clean("".join(traceback.format_exception(error))), err=True)
+            typer.echo(f"moa: {explain(error)}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    # Tracebacks that show local variables would show keys.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (ask.ask, chat.chat, lineups.lineups, doctor.doctor, download.download):
+    app.command()(_command)
+
+
+@app.callback()
+def _moa(debug: Debug = False) -> None:
+    """Ask several models at once, and have one of them write the answer (Mixture-of-Agents)."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        # A character that the terminal can't show is no reason to end.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

@@ -1,0 +1,185 @@
+"""A chat: the conversation so far, and the commands that a user may type."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    messages_from_dict,
+    messages_to_dict,
+)
+from rich.console import Console
+from rich.text import Text
+
+from langchain_moa.cli.answer import run_answer
+from langchain_moa.cli.errors import explain, is_expected
+from langchain_moa.cli.lineups import describe
+from langchain_moa.cli.options import Mixture
+from langchain_moa.cli.prompt import Prompt
+from langchain_moa.cli.text import clean, one_line
+from langchain_moa.cli.view import open_view, print_references, show_summary
+from langchain_moa.lineups import get_lineup
+
+# Source: togethercomputer/MoA, bot.py::main.
+_FIRST_QUESTION = "Top things to do in NYC"
+
+
+class Conversation:
+    """Turns of a user and a mixture."""
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        runner: asyncio.Runner,
+        *,
+        system: str | None,
+        num_proc: int | None,
+        multi_turn: bool,
+        debug: bool,
+    ) -> None:
+        """Begin.
+
+        Args:
+            mixture: Who answers.
+            runner: Runs every turn, so that connections are used again.
+            system: The system message.
+            num_proc: Most calls at a time.
+            multi_turn: Whether a question comes with the turns before it.
+            debug: Whether to print the traceback of an error.
+
+        Raises:
+            ValueError: The mixture does not fit together.
+        """
+        self._mixture = mixture
+        self._model = mixture.build()
+        self._runner = runner
+        self._opening: list[BaseMessage] = [SystemMessage(system)] if system else []
+        self._messages = list(self._opening)
+        self._num_proc = num_proc
+        self._multi_turn = multi_turn
+        self._debug = debug
+        self._last: AIMessage | None = None
+        self._console = Console(highlight=False)
+        self.commands: dict[str, tuple[Callable[[str], None], str]] = {
+            "/help": (self._help, "what can be typed here"),
+            "/model": (self._switch, "[LINE-UP] show who answers, or switch"),
+            "/references": (self._references, "the proposals behind the last answer"),
+            "/save": (self._save, "FILE write the conversation as JSON"),
+            "/load": (self._load, "FILE go on with a saved conversation"),
+            "/clear": (self._clear, "forget the conversation"),
+            "/quit": (self._leave, "leave, as do exit, quit and the end of input"),
+        }
+
+    def talk(self, prompt: Prompt) -> None:
+        """Answer until the user leaves."""
+        if self._console.is_terminal:
+            self._say(f"{self._describe()}\n/help shows the commands, Alt-Enter begins a line, Ctrl-C stops an answer.")
+        with contextlib.suppress(EOFError):
+            while True:
+                self._turn(prompt)
+
+    def _turn(self, prompt: Prompt) -> None:
+        """Do one thing that the user says; whatever goes wrong with it, the chat goes on."""
+        try:
+            said = prompt("" if self._messages else _FIRST_QUESTION).strip()
+        except KeyboardInterrupt:
+            return
+        try:
+            if said in ("exit", "quit"):
+                self._leave()
+            elif said.startswith("/"):
+                self._obey(said)
+            elif said:
+                self._answer(said)
+        except KeyboardInterrupt:
+            self._complain("stopped")
+        except Exception as error:
+            if not is_expected(error):
+                raise
+            if self._debug:
+                print(clean("".join(traceback.format_exception(error))), file=sys.stderr)
+            self._complain(f"moa: {explain(error)}")
+
+    def _answer(self, question: str) -> None:
+        before = self._messages if self._multi_turn else self._opening
+        messages = [*before, HumanMessage(question)]
+        started = monotonic()
+        with open_view() as view:
+            answer = self._runner.run(run_answer(self._model, messages, view, num_proc=self._num_proc))
+        self._messages += [messages[-1], answer]
+        self._last = answer
+        show_summary(answer, monotonic() - started)
+
+    def _obey(self, said: str) -> None:
+        name, _, argument = said.partition(" ")
+        command, _ = self.commands.get(name, (None, ""))
+        if command is None:
+            raise ValueError(f"{name} is no command; /help lists them.")
+        command(argument.strip())
+
+    def _help(self, _: str) -> None:
+        width = max(map(len, self.commands))
+        self._say("\n".join(f"{name:<{width}}  {text}" for name, (_, text) in self.commands.items()))
+
+    def _switch(self, lineup: str) -> None:
+        if lineup:
+            mixture = self._mixture.switched_to(lineup)
+            self._model, self._mixture = mixture.build(), mixture
+        self._say(self._describe())
+
+    def _references(self, _: str) -> None:
+        if self._last is None:
+            msg = "no answer yet, so no references."
+            raise ValueError(msg)
+        layers = self._last.response_metadata.get("moa", {}).get("layers", [])
+        calls = [(number, call) for number, layer in enumerate(layers, 1) for call in layer]
+        print_references(self._console, calls)
+
+    def _save(self, file: str) -> None:
+        if not file:
+            raise ValueError("/save needs a file's name.")
+        path = Path(file).expanduser()
+        path.write_text(json.dumps(messages_to_dict(self._messages), ensure_ascii=False, indent=2), "utf-8")
+        self._say(f"saved {len(self._messages)} messages to {path}")
+
+    def _load(self, file: str) -> None:
+        if not file:
+            raise ValueError("/load needs a file's name.")
+        path = Path(file).expanduser()
+        text = path.read_text("utf-8")
+        try:
+            messages = messages_from_dict(json.loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ValueError(f"{str(path)!r} is not a conversation that /save wrote.") from None
+        self._messages = messages
+        self._last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+        self._say(f"loaded {len(messages)} messages from {path}")
+
+    def _clear(self, _: str) -> None:
+        self._messages, self._last = list(self._opening), None
+        self._say("forgotten")
+
+    def _leave(self, _: str = "") -> None:
+        raise EOFError
+
+    def _describe(self) -> str:
+        lineup = get_lineup(self._mixture.lineup)
+        proposers = ", ".join(map(describe, self._mixture.proposers or lineup.proposers))
+        return f"{self._model.model}: {proposers} → {self._mixture.aggregator or lineup.aggregator}"
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(clean(text), "dim"), soft_wrap=not self._console.is_terminal)
+
+    def _complain(self, text: str) -> None:
+        print(one_line(text), file=sys.stderr)

@@ -1,0 +1,133 @@
+"""The options that `ask` and `chat` share, and the model that they make."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from langchain_moa.chat_models import ChatMoA
+
+_DEBUG = "langchain_moa.debug"
+_MIXTURE = "Mixture"
+
+
+def debugging(ctx: typer.Context) -> bool:
+    """Tell whether `--debug` was given, before or after the command."""
+    return bool(ctx.find_root().meta.get(_DEBUG))
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        ctx.find_root().meta[_DEBUG] = True
+    return value
+
+
+def _at_least_something(value: float | None) -> float | None:
+    if value is not None and value <= 0:
+        raise typer.BadParameter("it must be more than 0 seconds.")
+    return value
+
+
+Debug = Annotated[bool, typer.Option("--debug", callback=_remember_debug, help="Show the traceback of an error.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="LINEUP", help="A line-up, see `moa lineups`.", rich_help_panel=_MIXTURE),
+]
+Aggregator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="Who writes the answer: a Together id, or provider:model.", rich_help_panel=_MIXTURE
+    ),
+]
+Proposers = Annotated[
+    list[str] | None,
+    typer.Option("--proposer", "-p", metavar="MODEL", help="A proposer; repeatable.", rich_help_panel=_MIXTURE),
+]
+ReferenceModels = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL,MODEL", help="Several proposers at once.", rich_help_panel=_MIXTURE),
+]
+Rounds = Annotated[int | None, typer.Option(min=1, help="How often the proposers answer.", rich_help_panel=_MIXTURE)]
+Temperature = Annotated[float | None, typer.Option(min=0, help="Of every model.", rich_help_panel=_MIXTURE)]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="Of every model's answer.", rich_help_panel=_MIXTURE)]
+NumProc = Annotated[
+    int | None, typer.Option(min=1, help="Most calls at a time. Default: a whole layer.", rich_help_panel=_MIXTURE)
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="That one proposer may take.",
+        callback=_at_least_something,
+        rich_help_panel=_MIXTURE,
+    ),
+]
+System = Annotated[str | None, typer.Option("--system", "-s", help="A system message.", rich_help_panel=_MIXTURE)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Who answers, as the command line says it. `None`: the line-up's own."""
+
+    model: str | None = None
+    proposers: tuple[str, ...] = ()
+    aggregator: str | None = None
+    rounds: int | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    timeout: float | None = None
+
+    @property
+    def is_local_by_default(self) -> bool:
+        """Whether nobody is named and there is no key for Together: then the embedded model answers."""
+        named = self.model or self.proposers or self.aggregator
+        return not named and not os.environ.get("TOGETHER_API_KEY")
+
+    @property
+    def lineup(self) -> str:
+        """The line-up that fills in what is not given."""
+        return self.model or ("local" if self.is_local_by_default else "default")
+
+    def switched_to(self, lineup: str) -> Mixture:
+        """Return the mixture with another line-up's proposers and aggregator."""
+        return replace(self, model=lineup, proposers=(), aggregator=None)
+
+    def build(self) -> ChatMoA:
+        """Build the model.
+
+        Raises:
+            ValueError: The options do not fit together, the line-up is unknown, or a key is missing.
+        """
+        from langchain_moa.chat_models import ChatMoA
+
+        options: dict[str, Any] = {
+            "model": self.model or ("local" if self.is_local_by_default else None),
+            "proposers": list(self.proposers) or None,
+            "aggregator": self.aggregator,
+            "rounds": self.rounds,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "timeout": self.timeout,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return ChatMoA(**given, include_references=True)
+
+
+def all_proposers(repeated: list[str] | None, listed: str | None) -> tuple[str, ...]:
+    """Join what `--proposer` and `--reference-models` name."""
+    names = [*(repeated or []), *(listed or "").split(",")]
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def tell_if_local(mixture: Mixture) -> None:
+    """Say on stderr, in one line, that the embedded model answers."""
+    if mixture.is_local_by_default:
+        typer.echo(
+            "TOGETHER_API_KEY is not set: the line-up 'local' answers, a tiny model that shows the machinery, not "
+            "quality. For real answers set the key, or name models with --model, --proposer and --aggregator.",
+            err=True,
+        )

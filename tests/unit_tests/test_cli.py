@@ -1,0 +1,335 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from langchain_moa.cli import main
+from langchain_moa.cli.app import app
+from langchain_moa.cli.markdown import split_finished
+from langchain_moa.lineups import LINEUPS
+from tests.openai_server import OpenAIServer, Reply
+
+KEY = "tgp_v1_secret"
+MIXTURE = ["--reference-models", "x/a,x/b", "--aggregator", "x/c"]
+MODELS = dict.fromkeys([*LINEUPS["default"].proposers, LINEUPS["default"].aggregator], "Hi.")
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Return a function that starts a server, to which `moa` talks."""
+    servers = []
+
+    def start(answer=None, **options):
+        server = OpenAIServer(answer, **options).__enter__()
+        servers.append(server)
+        monkeypatch.setenv("TOGETHER_API_BASE", server.url)
+        return server
+
+    monkeypatch.setenv("TOGETHER_API_KEY", KEY)
+    yield start
+    for server in servers:
+        server.__exit__()
+
+
+def moa(*args, stdin=None):
+    result = CliRunner().invoke(app, args, input=stdin)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def errors_of(result):
+    """Return the one line that a failure leaves on stderr."""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+# -- ask --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_gets_the_answer_alone_and_stderr_the_progress(serve):
+    server = serve({"x/a": "A.", "x/b": "B.", "x/c": "The answer."})
+    result = moa("ask", "Why?", *MIXTURE)
+    assert (result.exit_code, result.stdout) == (0, "The answer.\n")
+    *calls, aggregator, summary = result.stderr.splitlines()
+    assert sorted(line.split(",")[0] for line in calls) == ["layer 1: a: ok", "layer 1: b: ok"]
+    assert aggregator == "aggregator: x/c, 2 references"
+    assert summary.startswith("3 calls · 33 tokens in · 21 out · ")
+    assert [request["model"] for request in server.requests[2:]] == ["x/c"]
+
+
+def test_the_options_reach_every_call(serve):
+    server = serve()
+    sampling = ["--rounds", "2", "--temperature", "0.1", "--max-tokens", "9", "--timeout", "5", "--num-proc", "1"]
+    result = moa("ask", "Why?", "-p", "x/a", "-p", "x/b", "--aggregator", "x/c", "--system", "Be brief.", *sampling)
+    assert result.exit_code == 0
+    assert [request["model"] for request in server.requests] == ["x/a", "x/b", "x/a", "x/b", "x/c"]
+    assert {(request["temperature"], request["max_tokens"]) for request in server.requests} == {(0.1, 9)}
+    assert server.peak == 1
+    assert server.requests[0]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why?"},
+    ]
+
+
+def test_what_is_not_given_is_the_line_ups_own(serve):
+    server = serve()
+    assert moa("ask", "Why?", "--model", "cookbook", "--proposer", "x/a").exit_code == 0
+    assert [request["model"] for request in server.requests] == ["x/a", LINEUPS["cookbook"].aggregator]
+    assert {request["max_tokens"] for request in server.requests} == {512}
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "asked"),
+    [
+        (["Why?"], None, "Why?"),
+        (["-"], "From a pipe.\n", "From a pipe."),
+        ([], "From a pipe.\n", "From a pipe."),
+        (["Explain this:"], "a\nb\n", "Explain this:\n\na\nb"),
+    ],
+)
+def test_the_question_comes_from_the_argument_and_the_pipe(serve, args, stdin, asked):
+    server = serve()
+    assert moa("ask", *args, *MIXTURE, stdin=stdin).exit_code == 0
+    assert server.requests[0]["messages"] == [{"role": "user", "content": asked}]
+
+
+@pytest.mark.parametrize("args", [["ask"], ["ask", " "], ["ask", "-"], ["ask", "q", "--rounds", "0"], ["ask", "--no"]])
+def test_a_usage_error_exits_with_2(serve, args):
+    result = moa(*args)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_json_holds_the_answer_and_the_account(serve):
+    serve({"x/a": "A\x9b.", "x/b": Reply(status=422, error="no"), "x/c": "Grüße\x1b[31m."})
+    result = moa("ask", "Why?", *MIXTURE, "--json")
+    account = json.loads(result.stdout)
+    assert account["answer"] == "Grüße\x1b[31m."
+    assert not {"\x1b", "\x9b"} & set(result.stdout)
+    assert [(r["layer"], r["proposer"], r["model"], r["status"], r["text"]) for r in account["references"]] == [
+        (1, "a", "x/a", "ok", "A\x9b."),
+        (1, "b", "x/b", "failed", None),
+    ]
+    assert (account["model"], account["usage"]["total_tokens"]) == ("moa", 36)
+    assert account["degraded"] == [{"reason": "proposer_failed", "layer": 1, "proposer": "b"}]
+    assert account["seconds"] > 0
+
+
+def test_references_come_before_the_answer(serve):
+    serve({"x/a": "A.", "x/b": "B.", "x/c": "C."})
+    result = moa("ask", "Why?", *MIXTURE, "--references")
+    assert result.stdout == "## a (x/a), layer 1\n\nA.\n\n## b (x/b), layer 1\n\nB.\n\n## Answer\n\nC.\n"
+
+
+def test_an_aggregator_that_does_not_stream_is_shown_once(serve, monkeypatch):
+    from langchain_together import ChatTogether
+
+    monkeypatch.setattr(ChatTogether, "_should_stream", lambda *args, **kwargs: False)
+    serve({"x/a": "A.", "x/b": "B.", "x/c": "Once."})
+    assert moa("ask", "Why?", *MIXTURE).stdout == "Once.\n"
+
+
+def test_control_characters_of_a_model_do_not_get_through(serve):
+    serve({"x/a": "A.", "x/b": "B.", "x/c": "a\x1b]0;title\x07b\x9bc\td\r\ne"})
+    assert moa("ask", "Why?", *MIXTURE).stdout == "a]0;titlebc\td\ne\n"
+
+
+# -- Errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_failed_proposers_are_one_line_without_the_key(serve):
+    serve(lambda body: Reply(status=401, error=f"Invalid key {KEY}."))
+    result = moa("ask", "Why?", *MIXTURE)
+    *_, line = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert line.startswith("moa: Too few proposers of layer 1 answered. a, b: Invalid key ***. (HTTP 401)")
+    assert KEY not in result.output
+
+
+def test_the_aggregators_error_is_one_line(serve):
+    serve({"x/a": "A.", "x/b": "B.", "x/c": Reply(status=422, error="not\nthis")})
+    result = moa("ask", "Why?", *MIXTURE)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "moa: not this (HTTP 422)"
+
+
+@pytest.mark.parametrize("args", [["--debug", "ask"], ["ask", "--debug"]])
+def test_debug_shows_the_traceback(serve, args):
+    serve({"x/a": "A.", "x/b": "B.", "x/c": Reply(status=400, error=KEY)})
+    result = moa(*args, "Why?", *MIXTURE)
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert KEY not in result.stderr
+
+
+def test_a_wrong_configuration_is_one_plain_line(serve):
+    result = moa("ask", "Why?", "--model", "foo")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert errors_of(result).startswith("moa: Line-up 'foo' is unknown; choose from default, ")
+
+
+def test_without_a_key_the_local_line_up_answers_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
+    monkeypatch.setenv("LANGCHAIN_MOA_GGUF", str(tmp_path / "none.gguf"))
+    result = moa("ask", "Why?")
+    notice, error = result.stderr.splitlines()
+    assert result.exit_code == 1
+    assert notice.startswith("TOGETHER_API_KEY is not set: the line-up 'local' answers")
+    assert "none.gguf" in error
+
+
+def test_without_a_key_a_named_model_needs_one(monkeypatch):
+    monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
+    assert "set TOGETHER_API_KEY" in errors_of(moa("ask", "Why?", *MIXTURE))
+
+
+def test_a_missing_extra_names_what_to_install(monkeypatch):
+    monkeypatch.setattr("langchain_moa.cli.find_spec", lambda package: None)
+    with pytest.raises(SystemExit, match=r'pip install "langchain-moa\[cli\]"$'):
+        main()
+
+
+# -- chat -------------------------------------------------------------------------------------------------------------
+
+
+def test_chat_reads_a_pipe_line_by_line(serve):
+    server = serve({"x/a": "A.", "x/b": "B.", "x/c": "C."})
+    result = moa("chat", *MIXTURE, "--system", "Be brief.", stdin="One?\n\nTwo?\nexit\nThree?\n")
+    assert (result.exit_code, result.stdout) == (0, "C.\nC.\n")
+    assert [m["content"] for m in server.requests[3]["messages"]] == ["Be brief.", "One?", "C.", "Two?"]
+    assert len(server.requests) == 6
+
+
+def test_without_multi_turn_each_question_stands_alone(serve):
+    server = serve()
+    assert moa("chat", *MIXTURE, "--no-multi-turn", stdin="One?\nTwo?\n").exit_code == 0
+    assert [m["content"] for m in server.requests[3]["messages"]] == ["Two?"]
+
+
+def test_a_failed_turn_is_dropped_and_the_chat_goes_on(serve):
+    def answer(body):
+        return Reply(status=422, error="no") if body["messages"][-1]["content"] == "Two?" else "fine"
+
+    server = serve(answer)
+    result = moa("chat", *MIXTURE, stdin="One?\nTwo?\nThree?\n")
+    assert (result.exit_code, result.stdout) == (0, "fine\nfine\n")
+    assert "moa: Too few proposers of layer 1 answered. a, b: no (HTTP 422)" in result.stderr
+    assert [m["content"] for m in server.requests[-2]["messages"]] == ["One?", "fine", "Three?"]
+
+
+def test_a_conversation_is_saved_and_loaded(serve, tmp_path):
+    file = tmp_path / "talk.json"
+    server = serve({"x/a": "A.", "x/b": "B.", "x/c": "C."})
+    assert moa("chat", *MIXTURE, stdin=f"One?\n/save {file}\n").exit_code == 0
+    server.reset()
+    result = moa("chat", *MIXTURE, stdin=f"/load {file}\n/references\nTwo?\n/clear\nThree?\n")
+    assert [m["content"] for m in server.requests[0]["messages"]] == ["One?", "C.", "Two?"]
+    assert [m["content"] for m in server.requests[3]["messages"]] == ["Three?"]
+    assert result.stdout.startswith(f"loaded 2 messages from {file}\n## a (x/a), layer 1\n\nA.\n\n")
+
+
+def test_a_command_that_goes_wrong_is_one_line(serve, tmp_path):
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"messages": 1}')
+    lines = ["/load", "/load /nowhere/x", f"/load {broken}", "/save", "/model foo", "/references", "/what", "/quit"]
+    result = moa("chat", *MIXTURE, stdin="\n".join(lines))
+    assert result.exit_code == 0
+    assert [line.partition(";")[0] for line in result.stderr.splitlines()] == [
+        "moa: /load needs a file's name.",
+        "moa: '/nowhere/x': No such file or directory",
+        f"moa: {str(broken)!r} is not a conversation that /save wrote.",
+        "moa: /save needs a file's name.",
+        "moa: Line-up 'foo' is unknown",
+        "moa: no answer yet, so no references.",
+        "moa: /what is no command",
+    ]
+
+
+def test_model_shows_and_switches_the_line_up(serve):
+    server = serve()
+    result = moa("chat", *MIXTURE, stdin="/model\n/model bot\nOne?\n/help\n")
+    assert result.stdout.startswith("moa: x/a, x/b → x/c\nbot: Qwen/Qwen2-72B-Instruct, ")
+    assert [request["model"] for request in server.requests][-1] == LINEUPS["bot"].aggregator
+    assert "/references  the proposals behind the last answer" in result.stdout
+
+
+# -- lineups, doctor, download ----------------------------------------------------------------------------------------
+
+
+def test_lineups_are_plain_and_complete_when_piped():
+    result = moa("lineups")
+    header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert header == ["name", "proposers", "aggregator", "rounds", "source", "date", "description"]
+    assert [row[0] for row in rows] == list(LINEUPS)
+    assert rows[0][1] == ", ".join(LINEUPS["default"].proposers)
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_doctor_finds_all_well(serve, bare):
+    server = serve(MODELS, api_key=KEY, bare_models=bare)
+    result = moa("doctor")
+    assert result.exit_code == 0
+    names = [line.split("\t")[0] for line in result.stdout.splitlines()]
+    assert names == ["check", "TOGETHER_API_KEY", *MODELS]
+    assert {request["max_tokens"] for request in server.requests} == {1}
+
+
+def test_doctor_names_what_is_wrong_and_what_to_do(serve):
+    first, second, third = MODELS
+    answers = {**MODELS, second: Reply(status=404, error="gone")}
+    serve(answers, models=[first, second])
+    result = moa("doctor", "default")
+    rows = {name: (found, remedy) for name, found, remedy in map(lambda x: x.split("\t"), result.stdout.splitlines())}
+    assert result.exit_code == 1
+    assert rows[first][0].startswith("ok, ")
+    assert rows[second][0] == "gone (HTTP 404)"
+    assert rows[third][0] == "answers, but is not in the provider's list"
+    assert rows[third][1].startswith("Name a model that is served")
+
+
+def test_doctor_sees_a_key_that_is_not_accepted(serve):
+    server = serve(MODELS, api_key="another")
+    result = moa("doctor", "default")
+    assert result.exit_code == 1
+    assert "TOGETHER_API_KEY\tnot accepted\tMake a key at " in result.stdout
+    assert KEY not in result.output
+    assert server.requests == []
+
+
+def test_doctor_sees_that_there_is_no_key(monkeypatch):
+    monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
+    result = moa("doctor", "default")
+    assert result.exit_code == 1
+    assert "TOGETHER_API_KEY\tnot set\t" in result.stdout
+
+
+def test_doctor_sees_missing_weights(monkeypatch, tmp_path):
+    monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
+    monkeypatch.setenv("LANGCHAIN_MOA_GGUF", str(tmp_path / "none.gguf"))
+    result = moa("doctor")
+    assert result.exit_code == 1
+    assert "none.gguf" in result.stdout
+
+
+def test_download_prints_where_the_weights_are(monkeypatch, tmp_path):
+    monkeypatch.setattr("langchain_moa.local.download_weights", lambda: tmp_path / "model.gguf")
+    assert moa("download").stdout == f"{tmp_path / 'model.gguf'}\n"
+
+
+# -- Streaming Markdown -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "finished"),
+    [
+        ("One", ""),
+        ("One\n\n", ""),
+        ("One\n\nTwo\n", "One\n\n"),
+        ("1. a\n\n2", ""),  # may become "2. b", the list's next item
+        ("Title\n---\n\nText\n", "Title\n---\n\n"),
+        ("```\na\n\nb\n", ""),
+        ("```\na\n```\nText\n", "```\na\n```\n"),
+    ],
+)
+def test_only_blocks_that_cannot_change_are_finished(text, finished):
+    assert split_finished(text) == (finished, text[len(finished) :])
