@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from langchain_moa.exceptions import MoAError, ProposersFailedError
     from langchain_moa.graph import create_moa_graph
     from langchain_moa.proposers import Proposer
+    from langchain_moa.registration import register
     from langchain_moa.state import MoAState, Reference
 
 __version__ = version("langchain-moa")
@@ -22,6 +23,7 @@ _MODULES = {
     "ProposersFailedError": "exceptions",
     "Reference": "state",
     "create_moa_graph": "graph",
+    "register": "registration",
 }
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Reference",
     "__version__",
     "create_moa_graph",
+    "register",
 ]
 
 

@@ -59,9 +59,12 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
     def _question(self, state: MoAState, config: RunnableConfig) -> Question:
         last = self._layers[-1]
         conversation = fitting_content(state["messages"], model_profile(self._model))
+        has_tools = bool(current_tools(config))
+        messages, trimmed = last.place(conversation, state, reader=self._model, has_tools=has_tools)
         start = {"model": model_name(self._model), "references": len(last.references(state))}
         return Question(
-            messages=last.place(conversation, state, has_tools=bool(current_tools(config))),
+            messages=messages,
+            references_trimmed=trimmed,
             config=config,
             child=child_config(config, run_name="aggregator", tag="moa:aggregator"),
             opening=[last.ended(state), ("moa_aggregator_start", start)],
@@ -83,19 +86,23 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
                 "usage": answer.usage_metadata,
             },
             "aggregation": "synthesize",
-            "degraded": self._degraded(layers, state),
+            "degraded": self._degraded(layers, state, question),
         }
         metadata = {**answer.response_metadata, "moa": account}
         return {"messages": [answer.model_copy(update={"response_metadata": metadata})]}
 
-    def _degraded(self, layers: list[list[ProposerCall]], state: MoAState) -> list[dict[str, Any]]:
+    def _degraded(self, layers: list[list[ProposerCall]], state: MoAState, question: Question) -> list[dict[str, Any]]:
         """List what was less than asked for, in the order in which it happened."""
-        degraded: list[dict[str, Any]] = [
-            {"reason": f"proposer_{call['status']}", "layer": layer.number, "proposer": call["proposer"]}
-            for layer, calls in zip(self._layers, layers, strict=True)
-            for call in calls
-            if call["status"] not in ("ok", "skipped")
-        ]
+        degraded: list[dict[str, Any]] = []
+        for layer, calls in zip(self._layers, layers, strict=True):
+            for call in calls:
+                where = {"layer": layer.number, "proposer": call["proposer"]}
+                if call.get("references_trimmed"):
+                    degraded.append({"reason": "references_trimmed", **where})
+                if call["status"] not in ("ok", "skipped"):
+                    degraded.append({"reason": f"proposer_{call['status']}", **where})
+        if question.references_trimmed:
+            degraded.append({"reason": "references_trimmed"})
         last = self._layers[-1]
         if not last.references(state) and not last.is_skipped(state):
             degraded.append({"reason": "aggregated_alone", "layer": last.number})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.events import Event
 from langchain_moa.exceptions import MoAError, ProposersFailedError
+from langchain_moa.fitting import fit_references
+from langchain_moa.models import model_profile
 from langchain_moa.prompts import with_references, with_references_at_the_tail
 from langchain_moa.state import MoAState
 
@@ -51,12 +54,20 @@ class Layer:
         """Tell whether the user's `fan_out` left the layer out."""
         return all(state["calls"][node]["status"] == "skipped" for node in self.nodes)
 
-    def place(self, messages: list[BaseMessage], state: MoAState, *, has_tools: bool) -> list[BaseMessage]:
-        """Return a conversation with the layer's references in it, for those who come after the layer."""
+    def place(
+        self, messages: list[BaseMessage], state: MoAState, *, reader: Runnable[Any, Any], has_tools: bool
+    ) -> tuple[list[BaseMessage], bool]:
+        """Put the layer's references into a conversation, for a model that comes after the layer.
+
+        Returns:
+            The conversation, and whether references had to be trimmed to fit into the model's window.
+        """
+        tail = self.reference_placement == "tail" or (self.reference_placement == "auto" and has_tools)
+        place = partial(with_references_at_the_tail, has_tools=has_tools) if tail else with_references
         references = self.references(state)
-        if self.reference_placement == "tail" or (self.reference_placement == "auto" and has_tools):
-            return with_references_at_the_tail(messages, references, has_tools=has_tools)
-        return with_references(messages, references)
+        window = (model_profile(reader) or {}).get("max_input_tokens")
+        fitted = fit_references(references, beside=place(messages, [""] * len(references)), window=window)
+        return place(messages, fitted), fitted != references
 
     def ended(self, state: MoAState) -> Event:
         """Return the event that tells of the layer's end."""
@@ -74,6 +85,9 @@ class Question:
 
     child: RunnableConfig
     """The model's."""
+
+    references_trimmed: bool
+    """Whether the references had to be cut to fit into the model's window."""
 
     opening: list[Event]
     """What is reported before it."""

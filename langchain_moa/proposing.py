@@ -91,13 +91,15 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
     def _question(self, state: MoAState, config: RunnableConfig) -> Question:
         tools = current_tools(config)
         messages = self._member.view(state["messages"], tools)
+        trimmed = False
         if self._before:
-            messages = self._before.place(messages, state, has_tools=False)
+            messages, trimmed = self._before.place(messages, state, reader=self._member.model, has_tools=False)
         start: Event = ("moa_proposer_start", {**self._about(), "total": len(self._layer.nodes)})
         # One node of a layer tells of the end of the layer before.
         news = [self._before.ended(state)] if self._before and self._node == self._layer.nodes[0] else []
         return Question(
             messages=messages,
+            references_trimmed=trimmed,
             config=config,
             child=child_config(config, run_name=self._member.name, tag="moa:proposer"),
             opening=[*news, start],
@@ -136,7 +138,11 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
             error=describe(error) if error else None,
             model=message.response_metadata.get("model_name") if message else None,
         )
-        update: dict[str, Any] = {"calls": {self._node: {**call, "text": text} if self._keep_text and text else call}}
+        if self._keep_text and text:
+            call["text"] = text
+        if question.references_trimmed:
+            call["references_trimmed"] = True
+        update: dict[str, Any] = {"calls": {self._node: call}}
         if error:
             logger.warning("Proposer %r of layer %d is left out: %s", self._member.name, self._layer.number, error)
             update["failures"] = [Failure(proposer=self._member.name, error=error)]

@@ -32,6 +32,9 @@ class ProposerCall(TypedDict):
     text: NotRequired[str]
     """With `include_references`."""
 
+    references_trimmed: NotRequired[bool]
+    """The references that it saw were cut to fit into its window."""
+
     reused: NotRequired[bool]
     """Given earlier in this user turn, and not asked for again."""
 

@@ -43,13 +43,13 @@ def imports_of(module):
 
 # Who may import whom; a module that is not named here may import none of ours but `exceptions`.
 MAY_IMPORT = {
-    "__init__": {"chat_models", "exceptions", "graph", "proposers", "state"},
+    "__init__": {"chat_models", "graph", "proposers", "registration", "state"},
     "chat_models": {"graph", "handlers", "layer", "mixture", "run", "state", "turns", "usage"},
     "run": {"events", "handlers", "usage"},
     "graph": {"aggregation", "layer", "mixture", "proposing", "state", "turns"},
     "aggregation": {"events", "layer", "models", "state", "views"},
     "proposing": {"events", "layer", "proposers", "state", "turns", "views"},
-    "layer": {"events", "prompts", "state"},
+    "layer": {"events", "fitting", "models", "prompts", "state"},
     "mixture": {"lineups", "models", "proposers"},
     "lineups": {"proposers"},
     "proposers": {"limits", "models", "prompts", "views"},
