@@ -25,6 +25,7 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from langchain_moa.graph import build_graph
+from langchain_moa.handlers import HandlerTypes
 from langchain_moa.layer import ReferencePlacement
 from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
 from langchain_moa.run import GraphRun, belonging_to, current_run, foresee_run
@@ -94,6 +95,10 @@ class ChatMoA(BaseChatModel):
 
     include_references: bool = False
     """Put the references' texts into the answer's `response_metadata["moa"]`."""
+
+    inner_handlers: HandlerTypes = ()
+    """Callback handler classes that see every call inside. LangChain's tracers and the usage handler do by themselves;
+    name Langfuse's `CallbackHandler` or MLflow's `MlflowLangchainTracer`, which are none."""
 
     stop: list[str] | None = None
     """Where the aggregator stops writing, unless a call says otherwise."""
@@ -326,7 +331,13 @@ class ChatMoA(BaseChatModel):
         if (stop := self.stop if stop is None else stop) is not None:
             kwargs["stop"] = stop
         parent = run_manager or current_run()
-        return GraphRun(graph=self._graph, messages=messages, parent=parent, aggregator_kwargs=kwargs)
+        return GraphRun(
+            graph=self._graph,
+            messages=messages,
+            parent=parent,
+            aggregator_kwargs=kwargs,
+            inner_handlers=self.inner_handlers,
+        )
 
     def _to_result(self, answer: AIMessage, run: GraphRun) -> ChatResult:
         metadata = {**answer.response_metadata, "model_name": self.model}

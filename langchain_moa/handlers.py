@@ -11,10 +11,17 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.log_stream import LogStreamCallbackHandler
 
+HandlerTypes = tuple[type[BaseCallbackHandler], ...]
 
-def looks_inside(handler: BaseCallbackHandler) -> bool:
-    """Tell handlers that are to see every call from those for which a `ChatMoA` is one model."""
-    inside = isinstance(handler, BaseTracer | AsyncBaseTracer | UsageMetadataCallbackHandler)
+
+def looks_inside(handler: BaseCallbackHandler, others: HandlerTypes) -> bool:
+    """Tell handlers that are to see every call from those for which a `ChatMoA` is one model.
+
+    Args:
+        handler: One of a call's handlers.
+        others: What the user wants to see every call, beside tracers and the usage handler.
+    """
+    inside = isinstance(handler, (BaseTracer, AsyncBaseTracer, UsageMetadataCallbackHandler, *others))
     return inside and not isinstance(handler, LogStreamCallbackHandler)
 
 
@@ -22,12 +29,14 @@ class ForeseenRun(BaseRunManager):
     """What a run will be that core opens out of our reach."""
 
 
-def hide_usage(run: BaseRunManager) -> None:
+def hide_usage(run: BaseRunManager, others: HandlerTypes) -> None:
     """Keep a run's usage from the handlers that count the runs inside: they would count the sum again.
 
     LangSmith adds up the usage of child runs (langsmith-sdk PR 3119).
     """
-    handlers: list[Any] = [_WithoutUsage(handler) if looks_inside(handler) else handler for handler in run.handlers]
+    handlers: list[Any] = [
+        _WithoutUsage(handler) if looks_inside(handler, others) else handler for handler in run.handlers
+    ]
     run.handlers = handlers
 
 

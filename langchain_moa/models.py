@@ -39,6 +39,8 @@ def build_model(
         options["cache"] = False
     if provider == "together":
         return _chat_together(name, **options)
+    if provider == "openai":
+        return _chat_openai(name, **options)
     if provider == "local":
         return _chat_local(name, **options)
     return _chat_of_provider(spec, **options)
@@ -90,11 +92,21 @@ def _chat_together(name: str, **options: Any) -> BaseChatModel:
     # Imported here because it loads the OpenAI SDK, which takes seconds on a cold start.
     from langchain_together import ChatTogether
 
+    model: BaseChatModel = ChatTogether(model=name, api_key=key, **_openai_sdk(), **options)
+    return model
+
+
+def _chat_openai(name: str, **options: Any) -> BaseChatModel:
+    from langchain_openai import ChatOpenAI
+
+    return ChatOpenAI(model=name, **_openai_sdk(), **options)
+
+
+def _openai_sdk() -> dict[str, Any]:
+    """Return what all models that use the OpenAI SDK are built with."""
     from langchain_moa.http import http_clients
 
-    options.update(http_clients())
-    model: BaseChatModel = ChatTogether(model=name, api_key=key, max_retries=_MAX_RETRIES, stream_usage=True, **options)
-    return model
+    return {"max_retries": _MAX_RETRIES, "stream_usage": True, **http_clients()}
 
 
 def _chat_local(name: str, **options: Any) -> BaseChatModel:

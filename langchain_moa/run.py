@@ -24,7 +24,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
 
 from langchain_moa.events import Call, enclosing_writer
-from langchain_moa.handlers import ForeseenRun, hide_usage, looks_inside
+from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, looks_inside
 from langchain_moa.usage import total_usage
 
 
@@ -38,10 +38,12 @@ class GraphRun:
     """The run of the `ChatMoA` call."""
 
     aggregator_kwargs: Mapping[str, Any]
+    inner_handlers: HandlerTypes = ()
+    """Handlers that see every call, beside tracers and the usage handler."""
 
     def __post_init__(self) -> None:
         """Have the parent's tracers count the runs inside, and not their sum again."""
-        hide_usage(self.parent)
+        hide_usage(self.parent, self.inner_handlers)
 
     def shown_usage(self, answer: AIMessage) -> UsageMetadata | None:
         """Return the sum over all calls, unless a tracer would count it a second time."""
@@ -117,7 +119,8 @@ class GraphRun:
         parent = self.parent
         # A model's run manager has no get_child() (langchain-core 1.7).
         inside = manager(handlers=[], parent_run_id=parent.run_id)
-        inside.set_handlers([handler for handler in parent.inheritable_handlers if looks_inside(handler)])
+        handlers = [h for h in parent.inheritable_handlers if looks_inside(h, self.inner_handlers)]
+        inside.set_handlers(handlers)
         inside.add_tags(parent.inheritable_tags)
         inside.add_metadata(parent.inheritable_metadata)
         listeners = manager(handlers=parent.handlers, parent_run_id=parent.run_id)

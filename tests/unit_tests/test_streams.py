@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.prompts import ChatPromptTemplate
 from langgraph.graph import START, MessagesState, StateGraph
@@ -49,7 +50,10 @@ def streamed(graph, asynchronous, **options):
     return asyncio.run(collect())
 
 
+beta = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 BOTH = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
 def nested(inner):
     graph = StateGraph(MessagesState)
     graph.add_node("inner", inner)
@@ -139,7 +143,7 @@ async def test_events_v2_of_a_node_carry_the_usage_of_all_calls():
     assert end["data"]["output"].usage_metadata["total_tokens"] == TOTAL
 
 
-@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+@beta
 def test_events_v3_are_the_answer_once_with_the_usage_of_all_calls():
     stream = mixture().stream_events("Go.", version="v3")
     assert list(stream.text) == ANSWER
@@ -147,7 +151,7 @@ def test_events_v3_are_the_answer_once_with_the_usage_of_all_calls():
     assert stream.output.usage_metadata["total_tokens"] == TOTAL
 
 
-@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+@beta
 async def test_events_v3_are_the_answer_once_with_the_usage_of_all_calls_async():
     stream = await mixture().astream_events("Go.", version="v3")
     assert [token async for token in stream.text] == ANSWER
@@ -156,9 +160,22 @@ async def test_events_v3_are_the_answer_once_with_the_usage_of_all_calls_async()
     assert answer.usage_metadata["total_tokens"] == TOTAL
 
 
-def test_an_ordinary_handler_sees_one_chat_model_and_its_tokens_once(ask):
-    from langchain_core.callbacks import BaseCallbackHandler
+@beta
+def test_a_graphs_events_v3_hold_the_answer_once():
+    run = in_a_node(mixture(), asynchronous=False).stream_events({"messages": "Go."}, version="v3")
+    (message,) = list(run.messages)
+    assert list(message.text) == ANSWER
+    assert message.output.usage_metadata["total_tokens"] == TOTAL
 
+
+@beta
+async def test_a_graphs_events_v3_hold_the_answer_once_async():
+    run = await in_a_node(mixture(), asynchronous=True).astream_events({"messages": "Go."}, version="v3")
+    (heard,) = [[token async for token in message.text] async for message in run.messages]
+    assert heard == ANSWER
+
+
+def test_an_ordinary_handler_sees_one_chat_model_and_its_tokens_once(ask):
     class Handler(BaseCallbackHandler):
         def __init__(self):
             self.starts, self.tokens, self.ends = 0, [], []
@@ -179,9 +196,27 @@ def test_an_ordinary_handler_sees_one_chat_model_and_its_tokens_once(ask):
     assert [token for token in handler.tokens if token] in ([], ANSWER)
 
 
-def test_a_custom_event_handler_hears_of_progress(ask):
-    from langchain_core.callbacks import BaseCallbackHandler
+def test_a_handler_that_asks_for_it_sees_every_call(ask):
+    class Vendor(BaseCallbackHandler):
+        """As Langfuse's and MLflow's: no LangChain tracer, but it keeps a tree of its own."""
 
+        def __init__(self):
+            self.runs, self.counted = [], []
+
+        def on_chat_model_start(self, serialized, messages, *, run_id, parent_run_id=None, name=None, **kwargs):
+            self.runs.append(name)
+
+        def on_llm_end(self, response, **kwargs):
+            self.counted.append(response.generations[0][0].message.usage_metadata)
+
+    handler = Vendor()
+    ask(mixture(inner_handlers=(Vendor,)), "Go.", {"callbacks": [handler]})
+    # The mixture's own run has no name but its class's.
+    assert sorted(handler.runs, key=str) == [None, "a", "a", "aggregator", "b", "b"]
+    assert sum(usage["total_tokens"] for usage in handler.counted if usage) == TOTAL
+
+
+def test_a_custom_event_handler_hears_of_progress(ask):
     heard = []
 
     class Handler(BaseCallbackHandler):
@@ -207,8 +242,6 @@ def test_streaming_can_be_switched_off():
 
 
 def test_whole_answers_may_be_streamed_from_the_aggregator():
-    from langchain_core.callbacks import BaseCallbackHandler
-
     heard = []
 
     class Handler(BaseCallbackHandler):
