@@ -12,7 +12,7 @@ import socket
 import stat
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ class _Server:
     native: Any
     """The `xllamacpp.Server`; it runs for as long as this is referenced."""
     port: int
-    key: str
+    key: str = field(repr=False)
     client: ChatOpenAI
 
 

@@ -76,7 +76,8 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(bare_machine
         ChatLocal()
 
 
-def test_construction_starts_no_server(cached):
+def test_construction_starts_no_server(cached, monkeypatch):
+    monkeypatch.setattr(server, "_servers", {})
     put(cached)
     models = [ChatLocal(temperature=t / 10) for t in range(10)]
     assert len(models) == 10
