@@ -51,6 +51,7 @@ def test_it_names_the_model_and_records_the_request():
         assert server.headers[0]["x-test"] == "1"
         assert json.loads(server.raw[0]) == server.requests[0]
         assert (server.connections, server.peak) == (1, 1)
+        server.wait_for(lambda: server.in_flight == 0)
         server.reset()
         assert (server.requests, server.headers, server.raw, server.peak) == ([], [], [], 0)
     assert server.connections == 0
