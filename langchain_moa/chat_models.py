@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import reduce
 from importlib.metadata import version
+from operator import or_
 from typing import Any, Literal, Self, TypeVar, cast
 
 from langchain_core.callbacks import (
@@ -18,7 +20,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
@@ -27,6 +29,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from langchain_moa.graph import build_graph
 from langchain_moa.handlers import HandlerTypes
 from langchain_moa.layer import ReferencePlacement
+from langchain_moa.limits import Limits
 from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
 from langchain_moa.run import GraphRun, belonging_to, current_run, foresee_run
 from langchain_moa.state import MoAState
@@ -70,6 +73,9 @@ class ChatMoA(BaseChatModel):
     aggregator: str | Runnable[Any, Any] | None = None
     """The model that writes the answer and streams. Default: the line-up's."""
 
+    fallback_aggregators: list[str | Runnable[Any, Any]] = Field(default_factory=list)
+    """Tried in order when the aggregator fails before its first token."""
+
     temperature: float | None = Field(default=None, ge=0)
     """Of models given as strings; a model object keeps its own. Default: the line-up's, or 0.7."""
 
@@ -78,6 +84,16 @@ class ChatMoA(BaseChatModel):
 
     timeout: float = Field(default=120, gt=0)
     """Seconds that one proposer may take, tries again included; also the HTTP timeout of models given as strings."""
+
+    quorum: int | float | None = Field(default=None, gt=0)
+    """References that are enough: a count, or a fraction of the layer (0.5). Default: all."""
+
+    grace: float = Field(default=0, ge=0)
+    """Seconds that stragglers still get once the quorum is there; then they are cancelled."""
+
+    deadline: float | None = Field(default=None, gt=0)
+    """Seconds for the whole call, to the aggregator's last token. Each layer may take an even share of what is left, so
+    that the aggregator always gets one. Default: none."""
 
     min_references: int = Field(default=1, ge=0)
     """Fewer references than this after a layer are a failure."""
@@ -119,12 +135,14 @@ class ChatMoA(BaseChatModel):
             rounds=self.rounds,
             layers=self.layers,
             aggregator=self.aggregator,
+            fallback_aggregators=self.fallback_aggregators,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             timeout=self.timeout,
         )
         graph = build_graph(
             self._mixture,
+            limits=Limits(quorum=self.quorum, grace=self.grace, deadline=self.deadline),
             min_references=self.min_references,
             on_failure=self.on_failure,
             reference_placement=self.reference_placement,
@@ -152,7 +170,7 @@ class ChatMoA(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         """What two models have in common when they share an entry of a cache; traces show it too."""
         rules = {
-            "min_references": self.min_references,
+            "limits": [self.timeout, self.quorum, self.grace, self.deadline, self.min_references],
             "on_failure": self.on_failure,
             "reference_placement": self.reference_placement,
             "fan_out": self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out),
@@ -190,13 +208,15 @@ class ChatMoA(BaseChatModel):
             include_raw: Return the message too.
             **kwargs: `method`, `strict` and what else the aggregator's own `with_structured_output` takes.
         """
-        # A sequence: the aggregator with arguments bound, or with `include_raw` a map to it, then a parser.
+        # A sequence: the aggregator with arguments bound, or with `include_raw` a map to it, then parsers.
         structured: Any = self._aggregator().with_structured_output(schema, include_raw=include_raw, **kwargs)
-        asked = structured.first
+        asked, *parsers = structured.steps
+        own: Runnable[Any, Any]
         if isinstance(asked, RunnableParallel):
-            return RunnableParallel(raw=self._bind_like(asked.steps__["raw"])) | RunnableSequence(*structured.steps[1:])
-        parse: Runnable[AIMessage, Any] = structured.last
-        return self._bind_like(asked) | parse
+            own = RunnableParallel(raw=self._bind_like(asked.steps__["raw"]))
+        else:
+            own = self._bind_like(asked)
+        return reduce(or_, parsers, own)
 
     def _aggregator(self) -> BaseChatModel:
         aggregator = self._mixture.aggregator
@@ -337,6 +357,7 @@ class ChatMoA(BaseChatModel):
             parent=parent,
             aggregator_kwargs=kwargs,
             inner_handlers=self.inner_handlers,
+            deadline=self.deadline,
         )
 
     def _to_result(self, answer: AIMessage, run: GraphRun) -> ChatResult:

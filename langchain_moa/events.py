@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,8 @@ from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_eve
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
+
+from langchain_moa.limits import Clocks
 
 # Two underscores keep it out of traces' metadata.
 _CALL = "__moa_call"
@@ -29,17 +30,14 @@ class Call:
     write: Callable[[Any], None]
     """The stream writer of the graph that the `ChatMoA` is called in; does nothing outside of one."""
 
+    clocks: Clocks
+    """When the layers of this call are closed."""
+
     on_chunk: Callable[[AIMessageChunk], None] | None = None
     """Takes the aggregator's chunks as they come; `None` asks it for a whole answer."""
 
     aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """The call-time arguments, which are the aggregator's alone."""
-
-    _finished: dict[int, itertools.count[int]] = field(default_factory=dict)
-
-    def count_finished(self, layer: int) -> int:
-        """Return how many proposers of `layer` have finished, the one that asks included."""
-        return next(self._finished.setdefault(layer, itertools.count(1)))
 
     def as_configurable(self) -> dict[str, Any]:
         """Return the entry of a config's `configurable` that `current_call` finds."""

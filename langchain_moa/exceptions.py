@@ -3,6 +3,7 @@
 * LangChainException                      (langchain_core.exceptions)
   + MoAError                              base of ours
     - ProposersFailedError  (ModelError)  too few proposers of a layer answered; .layer, .errors by proposer name
+    - DeadlineError         (TimeoutError) a call was not finished at its deadline
     - LocalModelError                     the embedded local model can't be found, loaded or fetched
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from langchain_core.exceptions import LangChainException, ModelError
+from langchain_core.exceptions import LangChainException, ModelError, ModelTimeoutError
 
 
 class MoAError(LangChainException):
@@ -39,6 +40,12 @@ class ProposersFailedError(MoAError, ModelError):
     def is_retryable(self) -> bool:  # type: ignore[override]  # core declares a plain attribute
         """Whether the same call may succeed later: true when that holds for any cause."""
         return any(isinstance(e, TimeoutError) or getattr(e, "is_retryable", False) for e in self.errors.values())
+
+
+class DeadlineError(MoAError, ModelTimeoutError, TimeoutError):
+    """A call was not finished at its deadline."""
+
+    is_retryable = True
 
 
 class LocalModelError(MoAError):

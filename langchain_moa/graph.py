@@ -10,6 +10,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa.aggregation import AskAggregator
 from langchain_moa.layer import Layer, ReferencePlacement
+from langchain_moa.limits import Limits, Quorum
 from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
 from langchain_moa.proposing import AskProposer
 from langchain_moa.state import MoAState
@@ -23,9 +24,13 @@ def create_moa_graph(
     rounds: int | None = None,
     layers: Sequence[Sequence[ProposerLike]] | None = None,
     aggregator: str | Runnable[Any, Any] | None = None,
+    fallback_aggregators: Sequence[str | Runnable[Any, Any]] = (),
     temperature: float | None = None,
     max_tokens: int | None = None,
     timeout: float = 120,
+    quorum: Quorum = None,
+    grace: float = 0,
+    deadline: float | None = None,
     min_references: int = 1,
     on_failure: Literal["raise", "aggregate_alone"] = "raise",
     reference_placement: ReferencePlacement = "auto",
@@ -34,7 +39,8 @@ def create_moa_graph(
 ) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
     """Build the graph of a mixture, not compiled: the caller picks the checkpointer.
 
-    The options are those of `ChatMoA`, by the same names.
+    The options are those of `ChatMoA`, by the same names. `deadline` bounds the layers here; the aggregator's time is
+    bounded too where a `ChatMoA` runs the graph.
 
     Returns:
         A graph from a conversation (`{"messages": [...]}`) to the conversation with the answer at its end. The
@@ -49,12 +55,14 @@ def create_moa_graph(
         rounds=rounds,
         layers=layers,
         aggregator=aggregator,
+        fallback_aggregators=fallback_aggregators,
         temperature=temperature,
         max_tokens=max_tokens,
         timeout=timeout,
     )
     return build_graph(
         mixture,
+        limits=Limits(quorum=quorum, grace=grace, deadline=deadline),
         min_references=min_references,
         on_failure=on_failure,
         reference_placement=reference_placement,
@@ -66,6 +74,7 @@ def create_moa_graph(
 def build_graph(
     mixture: Mixture,
     *,
+    limits: Limits,
     min_references: int,
     on_failure: Literal["raise", "aggregate_alone"],
     reference_placement: ReferencePlacement,
@@ -73,7 +82,7 @@ def build_graph(
     include_references: bool,
 ) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
     """Build the graph of those who take part. See `create_moa_graph`."""
-    mixture.check(min_references)
+    mixture.check(min_references, limits)
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
     turns = Turns(fan_out)
     previous: str | list[str] = START
@@ -83,7 +92,9 @@ def build_graph(
         nodes = [f"layer_{number}_proposer_{place:02d}" for place in range(1, len(members) + 1)]
         layer = Layer(
             number=number,
+            of=len(mixture.layers),
             nodes=tuple(nodes),
+            limits=limits,
             min_references=min_references,
             on_failure=on_failure,
             reference_placement=reference_placement,
@@ -96,6 +107,8 @@ def build_graph(
             graph.add_edge(previous, node)
         stacked.append(layer)
         previous = nodes
-    graph.add_node("aggregator", AskAggregator(mixture.aggregator, layers=stacked), metadata={"moa_role": "aggregator"})
+    graph.add_node(
+        "aggregator", AskAggregator(mixture.aggregators, layers=stacked), metadata={"moa_role": "aggregator"}
+    )
     graph.add_edge(previous, "aggregator")
     return graph

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.events import Event
+from langchain_moa.events import Event, current_call
 from langchain_moa.exceptions import MoAError, ProposersFailedError
 from langchain_moa.fitting import fit_references
+from langchain_moa.limits import LayerClock, Limits
 from langchain_moa.models import model_profile
 from langchain_moa.prompts import with_references, with_references_at_the_tail
 from langchain_moa.state import MoAState
@@ -27,8 +28,13 @@ class Layer:
     number: int
     """From 1."""
 
+    of: int
+    """How many layers there are."""
+
     nodes: tuple[str, ...]
     """In the proposers' order."""
+
+    limits: Limits
 
     min_references: int
     on_failure: Literal["raise", "aggregate_alone"]
@@ -49,6 +55,12 @@ class Layer:
         causes = "; ".join(f"{proposer}: {describe(error)}" for proposer, error in errors.items())
         msg = f"Layer {self.number} gave {len(references)} references, and needs {self.min_references}. {causes}"
         raise ProposersFailedError(msg, layer=self.number, errors=errors) from next(iter(errors.values()), None)
+
+    def clock(self, state: MoAState, config: RunnableConfig) -> LayerClock:
+        """Return the clock of this layer in the run of a node."""
+        call = current_call(config)
+        clocks = call.clocks if call else state["clocks"]
+        return clocks.of_layer(self.number, layers=self.of, size=len(self.nodes), limits=self.limits)
 
     def is_skipped(self, state: MoAState) -> bool:
         """Tell whether the user's `fan_out` left the layer out."""

@@ -1,62 +1,220 @@
-"""How long one proposer may take."""
+"""When a layer is closed, and the race of each proposer against it."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+Quorum = int | float | None
+"""References that are enough: a count, or a fraction of the layer (0.5); `None`: all."""
 
-class TimeLimit(Runnable[Any, Any]):
-    """Ask a Runnable, and stop waiting for it after a while.
 
-    On the async path the call is cancelled and its connection closes. A thread can't be cancelled: on the sync path
-    the call is abandoned, and ends by its own HTTP timeout.
+class LayerClosedError(Exception):
+    """The layer was closed before the proposer answered."""
 
-    Raises:
-        TimeoutError: It took longer.
-    """
 
-    def __init__(self, *, bound: Runnable[Any, Any], seconds: float) -> None:
-        """Keep the limit.
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long the layers of a mixture wait."""
+
+    quorum: Quorum = None
+    grace: float = 0
+    """Seconds that stragglers still get once the quorum is there."""
+
+    deadline: float | None = None
+    """Seconds for the whole call."""
+
+    def needed(self, size: int) -> int:
+        """Return how many references close a layer of `size` proposers."""
+        if self.quorum is None:
+            return size
+        return math.ceil(self.quorum * size) if isinstance(self.quorum, float) else self.quorum
+
+
+class LayerClock:
+    """When one layer of one run is closed. Safe to use from threads and from event loops."""
+
+    def __init__(self, *, needed: int, grace: float, closes_in: float | None) -> None:
+        """Open the layer.
 
         Args:
-            bound: What is asked.
-            seconds: How long it may take.
+            needed: Good answers that close it.
+            grace: Seconds between the last of them and the close.
+            closes_in: Seconds after which it closes in any case.
         """
-        self.bound = bound
-        self.seconds = seconds
+        self._needed = needed
+        self._grace = grace
+        self._closes_at = math.inf if closes_in is None else monotonic() + closes_in
+        self._changed = threading.Condition()
+        self._waiting: set[_Waiting] = set()
+        self._finished = 0
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Ask in a thread of its own, so that it can be left behind."""
+    def finish(self, *, is_good: bool) -> int:
+        """Count an answer or a failure; enough good answers close the layer.
+
+        Returns:
+            How many proposers have finished, this one included.
+        """
+        with self._changed:
+            self._finished += 1
+            finished = self._finished
+            self._needed -= is_good
+        if is_good and self._needed == 0:
+            self.close(after=self._grace)
+        return finished
+
+    def close(self, *, after: float = 0) -> None:
+        """Close the layer in `after` seconds, if it does not close before."""
+        with self._changed:
+            self._closes_at = min(self._closes_at, monotonic() + after)
+            waiting = list(self._waiting)
+            self._changed.notify_all()
+        for one in waiting:
+            one.hurry(self._closes_at)
+
+    def wake(self) -> None:
+        """Have threads that wait look at their answers."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for(self, answer: Future[Any], seconds: float) -> Any:
+        """Return what a thread is going to answer.
+
+        Raises:
+            TimeoutError: Its own time is over.
+            LayerClosedError: The layer is closed.
+        """
+        ends_at = monotonic() + seconds
+        with self._changed:
+            while not answer.done():
+                left = min(ends_at, self._closes_at) - monotonic()
+                if left <= 0:
+                    raise self._expired(ends_at, seconds)
+                self._changed.wait(None if math.isinf(left) else left)
+        return answer.result()
+
+    async def limit(self, asking: Any, seconds: float) -> Any:
+        """Return what a coroutine answers; it is cancelled when its time is over.
+
+        Raises:
+            TimeoutError: Its own time is over.
+            LayerClosedError: The layer is closed.
+        """
+        ends_at = monotonic() + seconds
+        try:
+            async with asyncio.timeout(max(min(ends_at, self._closes_at) - monotonic(), 0)) as timeout:
+                with self._watched(_Waiting(asyncio.get_running_loop(), timeout)):
+                    return await asking
+        except TimeoutError:
+            if timeout.expired():
+                raise self._expired(ends_at, seconds) from None
+            raise  # the model's own
+
+    @contextmanager
+    def _watched(self, waiting: _Waiting) -> Iterator[None]:
+        with self._changed:
+            self._waiting.add(waiting)
+        waiting.hurry(self._closes_at)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._waiting.discard(waiting)
+
+    def _expired(self, ends_at: float, seconds: float) -> Exception:
+        if ends_at <= self._closes_at:
+            return TimeoutError(f"no answer within {seconds:g} seconds")
+        return LayerClosedError("the layer was closed before it answered")
+
+
+class _Waiting:
+    """A coroutine that waits for an answer, and can be made to wait less."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: asyncio.Timeout) -> None:
+        self._loop = loop
+        self._timeout = timeout
+
+    def hurry(self, closes_at: float) -> None:
+        """Have it stop at a time of `monotonic`, if it would not stop before."""
+        if math.isinf(closes_at) or self._timeout.expired():
+            return
+        # A loop's clock need not be `monotonic` (uvloop's is not).
+        when = self._loop.time() + max(closes_at - monotonic(), 0)
+        if (planned := self._timeout.when()) is None or when < planned:
+            self._timeout.reschedule(when)
+
+
+class Clocks(dict[int, LayerClock]):
+    """The clocks of one run's layers, by number."""
+
+    def __init__(self) -> None:
+        """Start the run's time."""
+        super().__init__()
+        self._started = monotonic()
+        self._lock = threading.Lock()
+
+    def of_layer(self, number: int, *, layers: int, size: int, limits: Limits) -> LayerClock:
+        """Return the clock of a layer, which starts when the first of its proposers does.
+
+        Args:
+            number: Of the layer, from 1.
+            layers: How many there are. Each may take an even share of what is left of the deadline; the aggregator
+                gets what they leave, a share at least.
+            size: Of the layer.
+            limits: The mixture's.
+        """
+        with self._lock:
+            if number not in self:
+                left = None if limits.deadline is None else self._started + limits.deadline - monotonic()
+                share = None if left is None else left / (layers - number + 2)
+                self[number] = LayerClock(needed=limits.needed(size), grace=limits.grace, closes_in=share)
+            return self[number]
+
+    def close(self) -> None:
+        """Close every layer now: nobody waits for the answer any more."""
+        for clock in list(self.values()):
+            clock.close()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Race:
+    """Asks a model until it answers, its time is over, or its layer is closed.
+
+    On the async path the call is cancelled and its connection closes. A thread can't be cancelled: on the sync path the
+    call is abandoned, and ends by its own HTTP timeout.
+    """
+
+    model: Runnable[Any, Any]
+    seconds: float
+    """That one answer may take."""
+
+    def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig, clock: LayerClock) -> Any:
+        """Ask in a thread of its own, so that it can be left behind. Raises as `LayerClock.wait_for` does."""
         answer: Future[Any] = Future()
-        ask = copy_context().run
+        in_context = copy_context().run
 
         def run() -> None:
             try:
-                answer.set_result(ask(self.bound.invoke, input, config, **kwargs))
+                answer.set_result(in_context(self.model.invoke, messages, config))
             except BaseException as error:  # handed to whoever waits, as an executor does
                 answer.set_exception(error)
+            clock.wake()
 
         # A daemon, and not a pool's thread: an abandoned call must not keep the interpreter from ending.
         threading.Thread(target=run, name="moa-proposer", daemon=True).start()
-        try:
-            return answer.result(self.seconds)
-        except TimeoutError as error:
-            raise self._expired(answer.done(), error) from None
+        return clock.wait_for(answer, self.seconds)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Ask, and cancel the call when the time is over."""
-        try:
-            async with asyncio.timeout(self.seconds) as limit:
-                return await self.bound.ainvoke(input, config, **kwargs)
-        except TimeoutError as error:
-            raise self._expired(not limit.expired(), error) from None
-
-    def _expired(self, answered: bool, error: TimeoutError) -> TimeoutError:
-        """Tell our own limit from a timeout that the model reported itself."""
-        return error if answered else TimeoutError(f"no answer within {self.seconds:g} seconds")
+    async def aask(self, messages: Sequence[BaseMessage], config: RunnableConfig, clock: LayerClock) -> Any:
+        """Ask. Raises as `LayerClock.limit` does."""
+        return await clock.limit(self.model.ainvoke(messages, config), self.seconds)

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.language_models import ModelProfile
 from langchain_core.runnables import Runnable
 
+from langchain_moa.limits import Limits
 from langchain_moa.lineups import Lineup, get_lineup
 from langchain_moa.models import build_model, model_identity, model_profile
 from langchain_moa.proposers import Member, Proposer, to_members
@@ -22,9 +23,15 @@ class Mixture:
     """Who takes part."""
 
     layers: list[list[Member]]
-    aggregator: Runnable[Any, Any]
+    aggregators: list[Runnable[Any, Any]]
+    """The one that writes the answer, then those that are tried when it fails."""
 
-    def check(self, min_references: int) -> None:
+    @property
+    def aggregator(self) -> Runnable[Any, Any]:
+        """Who writes the answer, if nothing fails."""
+        return self.aggregators[0]
+
+    def check(self, min_references: int, limits: Limits) -> None:
         """Check that the layers can give that many references.
 
         Raises:
@@ -40,6 +47,14 @@ class Mixture:
             if min_references > len(members):
                 msg = f"min_references is {min_references}, but layer {number} has only {len(members)} proposers."
                 raise ValueError(msg)
+            if not 1 <= limits.needed(len(members)) <= len(members):
+                msg = f"quorum is {limits.quorum}; layer {number} has {len(members)} proposers: give a count of 1 to "
+                raise ValueError(msg + f"{len(members)}, or a fraction of them such as 0.5.")
+            if min_references > limits.needed(len(members)):
+                msg = (
+                    f"min_references is {min_references}, but a quorum of {limits.quorum} closes layer {number} before."
+                )
+                raise ValueError(msg)
 
     def identity(self) -> dict[str, Any]:
         """Return what distinguishes the mixture from another, as plain data without keys."""
@@ -48,7 +63,7 @@ class Mixture:
                 [{"instructions": member.instructions, "model": model_identity(member.model)} for member in members]
                 for members in self.layers
             ],
-            "aggregator": model_identity(self.aggregator),
+            "aggregators": [model_identity(aggregator) for aggregator in self.aggregators],
         }
 
     def profile(self) -> ModelProfile | None:
@@ -68,6 +83,7 @@ def resolve_mixture(
     rounds: int | None,
     layers: Sequence[Sequence[ProposerLike]] | None,
     aggregator: str | Runnable[Any, Any] | None,
+    fallback_aggregators: Sequence[str | Runnable[Any, Any]],
     temperature: float | None,
     max_tokens: int | None,
     timeout: float,
@@ -96,10 +112,10 @@ def resolve_mixture(
         member_layers = [members] * _first(rounds, lineup and lineup.rounds, 1)
     else:
         member_layers = [to_members(layer, **sampling) for layer in layers]
-    writer = _first(aggregator, lineup and lineup.aggregator)
+    writers = [_first(aggregator, lineup and lineup.aggregator), *fallback_aggregators]
     return Mixture(
         layers=member_layers,
-        aggregator=build_model(writer, **sampling) if isinstance(writer, str) else writer,
+        aggregators=[build_model(writer, **sampling) if isinstance(writer, str) else writer for writer in writers],
     )
 
 

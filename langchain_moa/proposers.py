@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from langchain_moa.limits import TimeLimit
+from langchain_moa.limits import Race
 from langchain_moa.models import build_model, model_name, model_profile
 from langchain_moa.prompts import with_system
 from langchain_moa.views import adviser_view, fitting_content
@@ -58,8 +58,13 @@ class Member:
 
     name: str
     model_name: str
-    model: Runnable[Any, Any]
+    race: Race
     instructions: str | None
+
+    @property
+    def model(self) -> Runnable[Any, Any]:
+        """Who is asked."""
+        return self.race.model
 
     def view(self, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
         """Return what this proposer sees of the conversation, before any references."""
@@ -106,7 +111,7 @@ def to_members(
             Member(
                 name=name,
                 model_name=known_as,
-                model=TimeLimit(bound=_quiet(model, proposer), seconds=limit),
+                race=Race(model=_quiet(model, proposer), seconds=limit),
                 instructions=proposer.instructions,
             )
         )

@@ -11,9 +11,10 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.events import Event, aemit, child_config, current_call, current_tools, emit
+from langchain_moa.events import Event, aemit, child_config, current_tools, emit
 from langchain_moa.exceptions import MoAError
 from langchain_moa.layer import Layer, Question, describe
+from langchain_moa.limits import LayerClock, LayerClosedError
 from langchain_moa.proposers import Member
 from langchain_moa.state import Failure, MoAState, ProposerCall, Reference, Status
 from langchain_moa.turns import Turns
@@ -50,13 +51,13 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
         config = config or {}
         if (settled := self._settled(input, config)) is not None:
             return settled
-        question = self._question(input, config)
+        question, clock = self._question(input, config), self._layer.clock(input, config)
         emit(question.opening, question.config)
         try:
-            reply = self._member.model.invoke(question.messages, question.child)
+            reply = self._member.race.ask(question.messages, question.child, clock)
         except Exception as error:  # one proposer's failure is data: the others go on
             reply = error
-        update, closing = self._update(reply, question)
+        update, closing = self._update(reply, question, clock)
         emit([closing], config)
         self._turns.keep(input["messages"], self._node, update, has_tools=bool(current_tools(config)))
         return update
@@ -66,13 +67,13 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
         config = config or {}
         if (settled := self._settled(input, config)) is not None:
             return settled
-        question = self._question(input, config)
+        question, clock = self._question(input, config), self._layer.clock(input, config)
         await aemit(question.opening, question.config)
         try:
-            reply = await self._member.model.ainvoke(question.messages, question.child)
+            reply = await self._member.race.aask(question.messages, question.child, clock)
         except Exception as error:  # one proposer's failure is data: the others go on
             reply = error
-        update, closing = self._update(reply, question)
+        update, closing = self._update(reply, question, clock)
         await aemit([closing], config)
         self._turns.keep(input["messages"], self._node, update, has_tools=bool(current_tools(config)))
         return update
@@ -127,7 +128,7 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
     def _about(self) -> dict[str, Any]:
         return {"layer": self._layer.number, "proposer": self._member.name, "model": self._member.model_name}
 
-    def _update(self, reply: Any, question: Question) -> tuple[dict[str, Any], Event]:
+    def _update(self, reply: Any, question: Question, clock: LayerClock) -> tuple[dict[str, Any], Event]:
         """Turn a reply or an error into what the node writes and what it reports."""
         message, error, status = _judge(reply)
         text = reference_text(message) if message else ""
@@ -148,14 +149,14 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
             update["failures"] = [Failure(proposer=self._member.name, error=error)]
         else:
             update["references"] = [Reference(proposer=self._member.name, content=text)]
-        progress: dict[str, Any] = {"total": len(self._layer.nodes)}
-        if around := current_call(question.config):
-            progress["done"] = around.count_finished(self._layer.number)
+        progress = {"done": clock.finish(is_good=status == "ok"), "total": len(self._layer.nodes)}
         return update, ("moa_proposer_end", {**self._about(), **call, **progress})
 
 
 def _judge(reply: Any) -> tuple[BaseMessage | None, Exception | None, Status]:
     """Tell what a proposer's reply is worth: the message, what is wrong with it, and the status."""
+    if isinstance(reply, LayerClosedError):
+        return None, reply, "cancelled"
     if isinstance(reply, Exception):
         return None, reply, "timeout" if isinstance(reply, TimeoutError | ModelTimeoutError) else "failed"
     if isinstance(reply, str):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass
-from queue import SimpleQueue
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +25,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
 
 from langchain_moa.events import Call, enclosing_writer
+from langchain_moa.exceptions import DeadlineError
 from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, looks_inside
+from langchain_moa.limits import Clocks
 from langchain_moa.usage import total_usage
 
 
@@ -41,6 +44,11 @@ class GraphRun:
     inner_handlers: HandlerTypes = ()
     """Handlers that see every call, beside tracers and the usage handler."""
 
+    deadline: float | None = None
+    """Seconds for all of it."""
+
+    clocks: Clocks = field(default_factory=Clocks)
+
     def __post_init__(self) -> None:
         """Have the parent's tracers count the runs inside, and not their sum again."""
         hide_usage(self.parent, self.inner_handlers)
@@ -51,16 +59,23 @@ class GraphRun:
 
     def invoke(self) -> AIMessage:
         """Return the answer."""
-        return self._answer(_outside().run(self.graph.invoke, self._input(), self._config(CallbackManager)))
+        return next(answer for answer in self._items(streaming=False))
 
     async def ainvoke(self) -> AIMessage:
         """Return the answer."""
-        config = self._config(AsyncCallbackManager)
-        task = asyncio.create_task(self.graph.ainvoke(self._input(), config), context=_outside())
-        return self._answer(await task)
+        async with aclosing(self._aitems(streaming=False)) as items:
+            return await anext(items)
 
-    def stream(self) -> Iterator[AIMessageChunk | AIMessage]:
+    def stream(self) -> Iterator[AIMessage]:
         """Yield the aggregator's chunks as they come, then the whole answer."""
+        return self._items(streaming=True)
+
+    def astream(self) -> AsyncGenerator[AIMessage]:
+        """Yield the aggregator's chunks as they come, then the whole answer."""
+        return self._aitems(streaming=True)
+
+    def _items(self, *, streaming: bool) -> Iterator[AIMessage]:
+        """Run the graph in a thread of its own, which the caller can leave behind."""
         items: SimpleQueue[Any] = SimpleQueue()
         abandoned = threading.Event()
 
@@ -69,46 +84,56 @@ class GraphRun:
                 raise _AbandonedError
             items.put(chunk)
 
-        config = self._config(CallbackManager, on_chunk)
-        invoke = _outside().run
+        config = self._config(CallbackManager, on_chunk if streaming else None)
+        in_context = _outside().run
 
         def run() -> None:
             try:
-                items.put(self._answer(invoke(self.graph.invoke, self._input(), config)))
+                items.put(in_context(self.graph.invoke, self._input(), config)["messages"][-1])
             except BaseException as error:  # raised where the caller waits
                 items.put(error)
 
-        threading.Thread(target=run, name="moa-stream", daemon=True).start()
+        ends_at = None if self.deadline is None else monotonic() + self.deadline
+        threading.Thread(target=run, name="moa", daemon=True).start()
         try:
-            while isinstance(item := items.get(), AIMessageChunk):
+            while isinstance(item := items.get(timeout=ends_at and max(ends_at - monotonic(), 0)), AIMessageChunk):
                 yield item
+        except Empty:
+            raise self._too_late() from None
         finally:
             abandoned.set()
+            self.clocks.close()
         if isinstance(item, BaseException):
             raise item
         yield item
 
-    async def astream(self) -> AsyncGenerator[AIMessageChunk | AIMessage]:
-        """Yield the aggregator's chunks as they come, then the whole answer."""
+    async def _aitems(self, *, streaming: bool) -> AsyncGenerator[AIMessage]:
+        """Run the graph in a task of its own, which is cancelled when the caller goes away."""
         items: asyncio.Queue[Any] = asyncio.Queue()
-        config = self._config(AsyncCallbackManager, items.put_nowait)
+        config = self._config(AsyncCallbackManager, items.put_nowait if streaming else None)
         task = asyncio.create_task(self.graph.ainvoke(self._input(), config), context=_outside())
         task.add_done_callback(items.put_nowait)
+        alarm = None
+        if self.deadline is not None:
+            alarm = asyncio.get_running_loop().call_later(self.deadline, items.put_nowait, self._too_late())
         try:
             while isinstance(item := await items.get(), AIMessageChunk):
                 yield item
-            yield self._answer(await task)
+            if isinstance(item, DeadlineError):
+                raise item
+            yield (await task)["messages"][-1]
         finally:
+            if alarm:
+                alarm.cancel()
             if task.cancel():  # the caller went away before the end
                 await asyncio.wait([task])
+
+    def _too_late(self) -> DeadlineError:
+        return DeadlineError(f"There was no complete answer within the deadline of {self.deadline:g} seconds.")
 
     def _input(self) -> dict[str, Any]:
         # LangGraph gives every message an id: the caller's are not ours to change.
         return {"messages": [message.model_copy() for message in self.messages]}
-
-    def _answer(self, state: Mapping[str, Any]) -> AIMessage:
-        answer: AIMessage = state["messages"][-1]
-        return answer
 
     def _config(
         self,
@@ -127,6 +152,7 @@ class GraphRun:
         call = Call(
             listeners={"callbacks": listeners},
             write=enclosing_writer(),
+            clocks=self.clocks,
             on_chunk=on_chunk,
             aggregator_kwargs=self.aggregator_kwargs,
         )

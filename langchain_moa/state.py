@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired, Self
 
 from langchain_core.messages.ai import UsageMetadata
-from langgraph.channels import Topic
+from langgraph.channels import Topic, UntrackedValue
 from langgraph.graph import MessagesState
 from typing_extensions import TypedDict
 
-Status = Literal["ok", "failed", "timeout", "empty", "truncated", "skipped"]
+from langchain_moa.limits import Clocks
+
+Status = Literal["ok", "failed", "timeout", "cancelled", "empty", "truncated", "skipped"]
 
 
 class Reference(TypedDict):
@@ -46,6 +48,16 @@ class Failure(TypedDict):
     error: Exception | str
 
 
+class PerRun(UntrackedValue[Clocks]):
+    """A channel whose value is made anew for each run, and never kept in a checkpoint."""
+
+    def from_checkpoint(self, checkpoint: Clocks) -> Self:
+        """Begin a run."""
+        channel = super().from_checkpoint(checkpoint)
+        channel.value = self.typ()
+        return channel
+
+
 class MoAState(MessagesState):
     """The conversation, and what the proposers made of it."""
 
@@ -57,3 +69,6 @@ class MoAState(MessagesState):
 
     calls: Annotated[dict[str, ProposerCall], operator.or_]
     """By node, so that a turn writes over the one before."""
+
+    clocks: Annotated[Clocks, PerRun]
+    """When the layers of this run are closed."""

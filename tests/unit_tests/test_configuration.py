@@ -140,7 +140,7 @@ def test_a_string_names_a_provider_or_a_model_on_together(monkeypatch):
 def test_repeated_samples_are_not_cached_single_ones_are():
     options = {"temperature": None, "max_tokens": None, "timeout": 1}
     repeated = to_members(["lab/a", Proposer(model="lab/a"), "lab/b"], **options)
-    assert [member.model.bound.cache for member in repeated] == [False, False, None]
+    assert [member.model.cache for member in repeated] == [False, False, None]
 
 
 def test_a_model_object_keeps_its_own_sampling(ask, together):
