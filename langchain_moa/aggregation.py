@@ -82,6 +82,8 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
             started=perf_counter(),
         )
         call = current_call(config)
+        if call:
+            call.clocks.check()
         return _Attempt(
             model=model,
             question=question,

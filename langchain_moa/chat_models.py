@@ -163,6 +163,11 @@ class ChatMoA(BaseChatModel):
         return self._graph
 
     @property
+    def nesting(self) -> int:
+        """How many mixtures there are inside of one another, this one included."""
+        return self._mixture.nesting
+
+    @property
     def _llm_type(self) -> str:
         return "moa"
 
@@ -350,6 +355,9 @@ class ChatMoA(BaseChatModel):
         """Return the run of the graph for one call; all call-time arguments are the aggregator's."""
         if (stop := self.stop if stop is None else stop) is not None:
             kwargs["stop"] = stop
+        if not messages:
+            msg = "The conversation is empty: give at least one message."
+            raise ValueError(msg)
         parent = run_manager or current_run()
         return GraphRun(
             graph=self._graph,

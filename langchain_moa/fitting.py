@@ -10,6 +10,7 @@ from langchain_core.messages.utils import count_tokens_approximately
 # Tokens are estimated, and the answer needs room too.
 _SHARE_OF_WINDOW = 0.8
 _CHARS_PER_TOKEN = 4
+_USUAL_WINDOW = 131_072
 _CUT = "\n[…]\n"
 
 
@@ -19,14 +20,12 @@ def fit_references(texts: Sequence[str], *, beside: Sequence[BaseMessage], windo
     Args:
         texts: The references.
         beside: The conversation and the prompt, without the references.
-        window: Tokens that the model takes; `None` when it does not say.
+        window: Tokens that the model takes; `None` when it does not say, which counts as 128k.
 
     Returns:
         As many texts. A trimmed one keeps its beginning and its end, where answers say what they conclude.
     """
-    if window is None:
-        return list(texts)
-    tokens = int(window * _SHARE_OF_WINDOW) - count_tokens_approximately(beside)
+    tokens = int((window or _USUAL_WINDOW) * _SHARE_OF_WINDOW) - count_tokens_approximately(beside)
     longest = _longest_allowed([len(text) for text in texts], max(tokens, 0) * _CHARS_PER_TOKEN)
     return [text if len(text) <= longest else _cut(text, longest) for text in texts]
 

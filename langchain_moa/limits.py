@@ -20,8 +20,12 @@ Quorum = int | float | None
 """References that are enough: a count, or a fraction of the layer (0.5); `None`: all."""
 
 
-class LayerClosedError(Exception):
+class LayerClosedError(TimeoutError):
     """The layer was closed before the proposer answered."""
+
+
+class RunOverError(Exception):
+    """Nobody waits for the run's answer any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +167,16 @@ class Clocks(dict[int, LayerClock]):
         super().__init__()
         self._started = monotonic()
         self._lock = threading.Lock()
+        self._is_over = False
+
+    def check(self) -> None:
+        """Check that somebody still waits for the answer.
+
+        Raises:
+            RunOverError: Nobody does.
+        """
+        if self._is_over:
+            raise RunOverError
 
     def of_layer(self, number: int, *, layers: int, size: int, limits: Limits) -> LayerClock:
         """Return the clock of a layer, which starts when the first of its proposers does.
@@ -174,6 +188,7 @@ class Clocks(dict[int, LayerClock]):
             size: Of the layer.
             limits: The mixture's.
         """
+        self.check()
         with self._lock:
             if number not in self:
                 left = None if limits.deadline is None else self._started + limits.deadline - monotonic()
@@ -182,7 +197,8 @@ class Clocks(dict[int, LayerClock]):
             return self[number]
 
     def close(self) -> None:
-        """Close every layer now: nobody waits for the answer any more."""
+        """Close every layer now, and ask nobody any more: the caller has gone."""
+        self._is_over = True
         for clock in list(self.values()):
             clock.close()
 

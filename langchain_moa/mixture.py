@@ -11,11 +11,15 @@ from langchain_core.runnables import Runnable
 
 from langchain_moa.limits import Limits
 from langchain_moa.lineups import Lineup, get_lineup
-from langchain_moa.models import build_model, model_identity, model_profile
+from langchain_moa.models import build_model, model_identity, model_profile, nesting
 from langchain_moa.proposers import Member, Proposer, to_members
 
 ProposerLike = str | Proposer | Runnable[Any, Any]
 """What a user may write for a proposer."""
+
+
+# Every level multiplies the calls.
+_MAX_NESTING = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,12 +35,21 @@ class Mixture:
         """Who writes the answer, if nothing fails."""
         return self.aggregators[0]
 
+    @property
+    def nesting(self) -> int:
+        """How many mixtures there are inside of one another, this one included."""
+        inner = [*self.aggregators, *(member.model for layer in self.layers for member in layer)]
+        return 1 + max(nesting(model) for model in inner)
+
     def check(self, min_references: int, limits: Limits) -> None:
         """Check that the layers can give that many references.
 
         Raises:
             ValueError: One of them can't, or there are none.
         """
+        if self.nesting > _MAX_NESTING:
+            msg = f"The mixture nests {self.nesting} mixtures; at most {_MAX_NESTING} may be inside of one another."
+            raise ValueError(msg)
         if not self.layers:
             msg = "layers is empty: give at least one layer of proposers."
             raise ValueError(msg)

@@ -61,6 +61,11 @@ def model_profile(model: Runnable[Any, Any]) -> ModelProfile | None:
     return model.profile if isinstance(model, BaseChatModel) else None
 
 
+def nesting(model: Runnable[Any, Any]) -> int:
+    """Return how many mixtures a model nests: 0 for an ordinary one."""
+    return getattr(_unbound(model), "nesting", 0)
+
+
 def model_identity(model: Runnable[Any, Any]) -> Any:
     """Return what distinguishes a model from another, as plain data without keys."""
     arguments: dict[str, Any] = {}

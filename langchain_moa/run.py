@@ -77,11 +77,9 @@ class GraphRun:
     def _items(self, *, streaming: bool) -> Iterator[AIMessage]:
         """Run the graph in a thread of its own, which the caller can leave behind."""
         items: SimpleQueue[Any] = SimpleQueue()
-        abandoned = threading.Event()
 
         def on_chunk(chunk: AIMessageChunk) -> None:
-            if abandoned.is_set():
-                raise _AbandonedError
+            self.clocks.check()  # ends the aggregator's stream when the caller has gone
             items.put(chunk)
 
         config = self._config(CallbackManager, on_chunk if streaming else None)
@@ -101,7 +99,6 @@ class GraphRun:
         except Empty:
             raise self._too_late() from None
         finally:
-            abandoned.set()
             self.clocks.close()
         if isinstance(item, BaseException):
             raise item
@@ -200,10 +197,6 @@ def foresee_run(
         inheritable_metadata=callbacks.inheritable_metadata,
     )
     return {**config, "callbacks": callbacks, "run_id": run_id}, run
-
-
-class _AbandonedError(Exception):
-    """The caller of a sync stream went away: ends the aggregator's stream at its next chunk."""
 
 
 def _outside() -> Context:

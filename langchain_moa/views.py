@@ -30,7 +30,8 @@ _INPUT_OF_BLOCK = {
 
 def reference_text(reply: BaseMessage) -> str:
     """Return what others see of a proposer's reply: its text, without reasoning, and its tool calls as text."""
-    text = _THINKING.sub("", reply.text).strip()
+    # A lone surrogate, which JSON can carry, can't be sent on: it has no UTF-8 form.
+    text = _THINKING.sub("", reply.text).encode("utf-8", "replace").decode("utf-8").strip()
     return "\n".join(filter(None, [text, *_calls_as_text(reply)]))
 
 
