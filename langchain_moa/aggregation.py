@@ -15,6 +15,7 @@ from langchain_moa.events import aemit, child_config, current_call, current_tool
 from langchain_moa.layer import Layer, Question, describe
 from langchain_moa.models import model_name, model_profile
 from langchain_moa.state import MoAState, ProposerCall
+from langchain_moa.turns import Turns
 from langchain_moa.views import fitting_content
 
 logger = logging.getLogger(__name__)
@@ -23,15 +24,17 @@ logger = logging.getLogger(__name__)
 class AskAggregator(Runnable[MoAState, dict[str, Any]]):
     """A node: the answer, with what the proposers did in its metadata."""
 
-    def __init__(self, models: Sequence[Runnable[Any, Any]], *, layers: Sequence[Layer]) -> None:
+    def __init__(self, models: Sequence[Runnable[Any, Any]], *, layers: Sequence[Layer], turns: Turns) -> None:
         """Keep who is asked.
 
         Args:
             models: Who writes the answer, then who is tried when the one before fails before its first token.
             layers: All layers, first to last.
+            turns: Is told that a turn has its answer.
         """
         self._models = models
         self._layers = layers
+        self._turns = turns
 
     def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         """Ask the aggregator, and if need be its fallbacks."""
@@ -108,6 +111,7 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
             "aggregation": "synthesize",
             "degraded": [*self._degraded(layers, state, attempt.question), *failed],
         }
+        self._turns.answered(state["messages"], has_tools=bool(current_tools(attempt.question.config)))
         metadata = {**answer.response_metadata, "moa": account}
         return {"messages": [answer.model_copy(update={"response_metadata": metadata})]}
 

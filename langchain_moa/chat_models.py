@@ -180,7 +180,7 @@ class ChatMoA(BaseChatModel):
             "reference_placement": self.reference_placement,
             "fan_out": self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out),
         }
-        return {"model": self.model, **self._mixture.identity(), **rules, "stop": self.stop}
+        return {"model": self.model, **self._mixture.identity, **rules, "stop": self.stop}
 
     def get_num_tokens(self, text: str) -> int:
         """Return about how many tokens a text has: the models inside need not agree."""
@@ -353,6 +353,10 @@ class ChatMoA(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> GraphRun:
         """Return the run of the graph for one call; all call-time arguments are the aggregator's."""
+        parameters = {
+            **self._get_ls_params_with_defaults(stop=stop, **kwargs),
+            **self._get_invocation_params(stop=stop, **kwargs),
+        }
         if (stop := self.stop if stop is None else stop) is not None:
             kwargs["stop"] = stop
         if not messages:
@@ -364,6 +368,7 @@ class ChatMoA(BaseChatModel):
             messages=messages,
             parent=parent,
             aggregator_kwargs=kwargs,
+            parameters=parameters,
             inner_handlers=self.inner_handlers,
             deadline=self.deadline,
         )

@@ -107,8 +107,7 @@ def build_graph(
             graph.add_edge(previous, node)
         stacked.append(layer)
         previous = nodes
-    graph.add_node(
-        "aggregator", AskAggregator(mixture.aggregators, layers=stacked), metadata={"moa_role": "aggregator"}
-    )
+    write = AskAggregator(mixture.aggregators, layers=stacked, turns=turns)
+    graph.add_node("aggregator", write, metadata={"moa_role": "aggregator"})
     graph.add_edge(previous, "aggregator")
     return graph

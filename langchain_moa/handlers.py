@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseRunManager, UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
+from langchain_core.tracers.langchain import LangChainTracer
 from langchain_core.tracers.log_stream import LogStreamCallbackHandler
 
 HandlerTypes = tuple[type[BaseCallbackHandler], ...]
@@ -23,6 +25,24 @@ def looks_inside(handler: BaseCallbackHandler, others: HandlerTypes) -> bool:
     """
     inside = isinstance(handler, (BaseTracer, AsyncBaseTracer, UsageMetadataCallbackHandler, *others))
     return inside and not isinstance(handler, LogStreamCallbackHandler)
+
+
+def inner_handler(handler: BaseCallbackHandler, parameters: Mapping[str, Any]) -> BaseCallbackHandler:
+    """Return the handler for the runs inside, which must not show the parameters of the run around them.
+
+    Core hands a LangSmith tracer the invocation parameters of a chat model as metadata of all runs below it.
+    """
+    if not isinstance(handler, LangChainTracer):
+        return handler
+    inner = handler.copy_with_metadata_defaults()
+    inner.tracing_metadata = without(handler.tracing_metadata or {}, parameters)
+    return inner
+
+
+def without(metadata: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata less what stands in `parameters` by the same name and value."""
+    missing = object()
+    return {name: value for name, value in metadata.items() if parameters.get(name, missing) != value}
 
 
 class ForeseenRun(BaseRunManager):

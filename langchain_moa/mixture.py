@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import ModelProfile
@@ -64,13 +65,12 @@ class Mixture:
                 msg = f"quorum is {limits.quorum}; layer {number} has {len(members)} proposers: give a count of 1 to "
                 raise ValueError(msg + f"{len(members)}, or a fraction of them such as 0.5.")
             if min_references > limits.needed(len(members)):
-                msg = (
-                    f"min_references is {min_references}, but a quorum of {limits.quorum} closes layer {number} before."
-                )
+                msg = f"min_references is {min_references}, more than the quorum of {limits.quorum} of layer {number}."
                 raise ValueError(msg)
 
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """Return what distinguishes the mixture from another, as plain data without keys."""
+        """What distinguishes the mixture from another, as plain data without keys."""
         return {
             "layers": [
                 [{"instructions": member.instructions, "model": model_identity(member.model)} for member in members]

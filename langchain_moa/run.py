@@ -26,7 +26,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from langchain_moa.events import Call, enclosing_writer
 from langchain_moa.exceptions import DeadlineError
-from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, looks_inside
+from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
 from langchain_moa.limits import Clocks
 from langchain_moa.usage import total_usage
 
@@ -41,6 +41,9 @@ class GraphRun:
     """The run of the `ChatMoA` call."""
 
     aggregator_kwargs: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    """What traces show of the call itself, and not of the runs inside."""
+
     inner_handlers: HandlerTypes = ()
     """Handlers that see every call, beside tracers and the usage handler."""
 
@@ -142,9 +145,9 @@ class GraphRun:
         # A model's run manager has no get_child() (langchain-core 1.7).
         inside = manager(handlers=[], parent_run_id=parent.run_id)
         handlers = [h for h in parent.inheritable_handlers if looks_inside(h, self.inner_handlers)]
-        inside.set_handlers(handlers)
+        inside.set_handlers([inner_handler(h, self.parameters) for h in handlers])
         inside.add_tags(parent.inheritable_tags)
-        inside.add_metadata(parent.inheritable_metadata)
+        inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
         listeners = manager(handlers=parent.handlers, parent_run_id=parent.run_id)
         call = Call(
             listeners={"callbacks": listeners},

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -15,6 +16,14 @@ FanOut = Literal["auto", "always", "user_turn"] | Callable[[Sequence[BaseMessage
 
 # A turn is a handful of texts; more than this many at once in one process are asked again.
 _MAX_TURNS = 256
+
+
+@dataclass(kw_only=True)
+class _Turn:
+    updates: dict[str, Any] = field(default_factory=dict)
+    """By node."""
+
+    is_answered: bool = False
 
 
 class Turns:
@@ -27,7 +36,7 @@ class Turns:
             fan_out: When the proposers are asked.
         """
         self._fan_out = fan_out
-        self._turns: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._turns: OrderedDict[str, _Turn] = OrderedDict()
         self._lock = threading.Lock()
 
     def is_skipped(self, messages: Sequence[BaseMessage]) -> bool:
@@ -35,28 +44,42 @@ class Turns:
         return callable(self._fan_out) and not self._fan_out(messages)
 
     def recall(self, messages: Sequence[BaseMessage], node: str, *, has_tools: bool) -> Any | None:
-        """Return what `node` gave earlier in this turn; `None` at its start, or when it is not known."""
-        if not self._once_per_turn(has_tools) or not messages or isinstance(messages[-1], HumanMessage):
+        """Return what `node` gave earlier in this turn; `None` when it is not known, or a turn begins.
+
+        A question that was answered and is asked again is a new turn; one whose answer failed is tried again.
+        """
+        if not self._once_per_turn(has_tools):
             return None
+        begins = not messages or isinstance(messages[-1], HumanMessage)
         with self._lock:
-            return self._turns.get(_turn(messages), {}).get(node)
+            turn = self._turns.get(_key(messages))
+            return None if turn is None or (begins and turn.is_answered) else turn.updates.get(node)
 
     def keep(self, messages: Sequence[BaseMessage], node: str, update: Any, *, has_tools: bool) -> None:
         """Keep what `node` gave in this turn. Not called for a node that was cancelled."""
         if not self._once_per_turn(has_tools):
             return
-        turn = _turn(messages)
+        key = _key(messages)
         with self._lock:
-            self._turns.setdefault(turn, {})[node] = update
-            self._turns.move_to_end(turn)
+            turn = self._turns.setdefault(key, _Turn())
+            turn.updates[node] = update
+            turn.is_answered = False
+            self._turns.move_to_end(key)
             while len(self._turns) > _MAX_TURNS:
                 self._turns.popitem(last=False)
+
+    def answered(self, messages: Sequence[BaseMessage], *, has_tools: bool) -> None:
+        """Remember that this turn's references have led to an answer."""
+        if self._once_per_turn(has_tools):
+            with self._lock:
+                if turn := self._turns.get(_key(messages)):
+                    turn.is_answered = True
 
     def _once_per_turn(self, has_tools: bool) -> bool:
         return self._fan_out == "user_turn" or (self._fan_out == "auto" and has_tools)
 
 
-def _turn(messages: Sequence[BaseMessage]) -> str:
+def _key(messages: Sequence[BaseMessage]) -> str:
     """Return a key for the conversation up to the last message of the user; ids and metadata don't count."""
     end = max((i for i, message in enumerate(messages, 1) if isinstance(message, HumanMessage)), default=len(messages))
     said = [(m.type, m.content, getattr(m, "tool_calls", None)) for m in messages[:end]]

@@ -254,7 +254,7 @@ def _pieces(reply: Reply, body: dict[str, Any]) -> tuple[bytes, list[bytes]]:
 
 
 def _unstreamed(reply: Reply, content: Any) -> bytes:
-    data = json.dumps(content, ensure_ascii=False).encode()
+    data = json.dumps(content).encode()
     half = len(data) // 2
     data = data[:half] if reply.fault == "bad_json" else data
     sent = {"headers_only": 0, "disconnect": half, "stall": half}.get(reply.fault or "", len(data))
@@ -296,7 +296,7 @@ def _error(reply: Reply) -> dict[str, Any]:
 
 def _event(data: Any) -> bytes:
     """Return one server-sent event as one HTTP chunk."""
-    event = f"data: {data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    event = f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
     return b"%x\r\n%s\r\n" % (len(event), event)
 
 

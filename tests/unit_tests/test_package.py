@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "events": {"limits"},
     "state": {"limits"},
     "graph": {"aggregation", "layer", "limits", "mixture", "proposing", "state", "turns"},
-    "aggregation": {"events", "layer", "models", "state", "views"},
+    "aggregation": {"events", "layer", "models", "state", "turns", "views"},
     "proposing": {"events", "layer", "limits", "proposers", "state", "turns", "views"},
     "layer": {"events", "fitting", "limits", "models", "prompts", "state"},
     "mixture": {"limits", "lineups", "models", "proposers"},
