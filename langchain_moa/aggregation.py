@@ -154,7 +154,7 @@ class _Attempt:
     @property
     def has_begun(self) -> bool:
         """Whether a part of the answer is with the caller already."""
-        return bool(self._chunks)
+        return self.first_token_seconds is not None
 
     def ask(self) -> AIMessage:
         question = self.question
@@ -181,10 +181,11 @@ class _Attempt:
 
     def _keep(self, message: AIMessage) -> AIMessageChunk:
         """Keep what a stream yielded: a chunk, or a whole message when the model does not stream."""
-        if self.first_token_seconds is None:
-            self.first_token_seconds = self.seconds()
         if not isinstance(message, AIMessageChunk):
             message = AIMessageChunk(**message.model_dump(exclude={"type"}))
+        # Providers open a stream with a chunk that says nothing but the role.
+        if not self.has_begun and (message.content or message.tool_call_chunks or message.additional_kwargs):
+            self.first_token_seconds = self.seconds()
         self._chunks.append(message)
         return message
 

@@ -1,6 +1,7 @@
 """What leaves for the provider over HTTP, against what togethercomputer/MoA sends."""
 
 import asyncio
+import gc
 import json
 import threading
 
@@ -145,6 +146,17 @@ def test_connections_are_shared_by_all_models(together):
     for _ in range(3):
         ChatMoA(proposers=["lab/a", "lab/b"], aggregator="lab/c").invoke("Hi")
     assert server.connections <= 2
+
+
+async def test_models_that_are_dropped_on_a_running_loop_make_no_later_request_hang(together):
+    """Dropping an openai client on a running loop closes its pool under the requests of others (openai 2440)."""
+    together()
+    for _ in range(6):
+        await ChatMoA(proposers=["lab/a"], aggregator="lab/c").ainvoke("Hi")
+        gc.collect()
+    model = ChatMoA(proposers=["lab/a", "lab/b"], aggregator="lab/c")
+    answers = await asyncio.wait_for(asyncio.gather(*[model.ainvoke("Hi") for _ in range(50)]), 20)
+    assert {answer.text for answer in answers} == {"reply of lab/c"}
 
 
 def test_a_caller_that_goes_away_cancels_the_calls_inside(together):
