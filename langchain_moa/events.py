@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
+from langchain_core.callbacks import (
+    AsyncCallbackHandler,
+    BaseCallbackHandler,
+    BaseCallbackManager,
+    adispatch_custom_event,
+    dispatch_custom_event,
+)
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
@@ -15,6 +21,8 @@ from langchain_moa.limits import Clocks
 
 # Two underscores keep it out of traces' metadata.
 _CALL = "__moa_call"
+
+_DEAF = (BaseCallbackHandler.on_custom_event, AsyncCallbackHandler.on_custom_event)
 
 Event = tuple[str, dict[str, Any]]
 """Its name, and plain data."""
@@ -79,13 +87,25 @@ def emit(events: Iterable[Event], config: RunnableConfig) -> None:
         config: The node's config.
     """
     for name, data in events:
-        dispatch_custom_event(name, data, config=_write(name, data, config))
+        listeners = _write(name, data, config)
+        if _anyone_listens(listeners):
+            dispatch_custom_event(name, data, config=listeners)
 
 
 async def aemit(events: Iterable[Event], config: RunnableConfig) -> None:
     """Report progress from async code. See `emit`."""
     for name, data in events:
-        await adispatch_custom_event(name, data, config=_write(name, data, config))
+        listeners = _write(name, data, config)
+        if _anyone_listens(listeners):
+            await adispatch_custom_event(name, data, config=listeners)
+
+
+def _anyone_listens(config: RunnableConfig) -> bool:
+    """Tell whether a handler does anything with custom events: dispatching one costs as much as a node."""
+    callbacks = config.get("callbacks")
+    if not isinstance(callbacks, BaseCallbackManager):
+        return bool(callbacks)
+    return any(getattr(h.on_custom_event, "__func__", None) not in _DEAF for h in callbacks.handlers)
 
 
 def _write(name: str, data: Mapping[str, Any], config: RunnableConfig) -> RunnableConfig:

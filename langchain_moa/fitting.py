@@ -25,9 +25,16 @@ def fit_references(texts: Sequence[str], *, beside: Sequence[BaseMessage], windo
     Returns:
         As many texts. A trimmed one keeps its beginning and its end, where answers say what they conclude.
     """
-    tokens = int((window or _USUAL_WINDOW) * _SHARE_OF_WINDOW) - count_tokens_approximately(beside)
+    tokens = int((window or _USUAL_WINDOW) * _SHARE_OF_WINDOW) - _count(beside)
     longest = _longest_allowed([len(text) for text in texts], max(tokens, 0) * _CHARS_PER_TOKEN)
     return [text if len(text) <= longest else _cut(text, longest) for text in texts]
+
+
+def _count(messages: Sequence[BaseMessage]) -> int:
+    if all(isinstance(message.content, str) and message.type in ("system", "human") for message in messages):
+        # What core's estimate comes to for plain text, without its price: it looks into every message.
+        return sum(len(message.content) // _CHARS_PER_TOKEN + 5 for message in messages)
+    return count_tokens_approximately(messages)
 
 
 def _longest_allowed(lengths: Sequence[int], room: int) -> int:

@@ -156,8 +156,11 @@ class GraphRun:
             on_chunk=on_chunk,
             aggregator_kwargs=self.aggregator_kwargs,
         )
-        # LangGraph's thread pool has cores + 4 workers by default: on two cores, a seventh proposer would wait.
-        return {"callbacks": inside, "configurable": call.as_configurable(), "max_concurrency": len(self.graph.nodes)}
+        config: RunnableConfig = {"callbacks": inside, "configurable": call.as_configurable()}
+        if manager is CallbackManager:
+            # LangGraph's thread pool has cores + 4 workers by default: on two cores, a seventh proposer would wait.
+            config["max_concurrency"] = len(self.graph.nodes)
+        return config
 
 
 _parent: ContextVar[BaseRunManager | None] = ContextVar("moa_parent", default=None)
