@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, message_chunk_to_message
 from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.events import aemit, child_config, current_call, current_tools, emit
+from langchain_moa.events import aemit, child_config, current_call, current_tools, emit, shared_by
 from langchain_moa.layer import Layer, Question, describe
 from langchain_moa.models import model_name, model_profile
 from langchain_moa.state import MoAState, ProposerCall
@@ -84,9 +84,8 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
             opening=[last.ended(state), ("moa_aggregator_start", start)],
             started=perf_counter(),
         )
+        shared_by(state, config).check()
         call = current_call(config)
-        if call:
-            call.clocks.check()
         return _Attempt(
             model=model,
             question=question,

@@ -31,6 +31,7 @@ from langchain_moa.handlers import HandlerTypes
 from langchain_moa.layer import ReferencePlacement
 from langchain_moa.limits import Limits
 from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
+from langchain_moa.models import unbound
 from langchain_moa.run import GraphRun, belonging_to, current_run, foresee_run
 from langchain_moa.state import MoAState
 from langchain_moa.turns import FanOut
@@ -139,6 +140,7 @@ class ChatMoA(BaseChatModel):
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             timeout=self.timeout,
+            cache=self.cache is not False,
         )
         graph = build_graph(
             self._mixture,
@@ -178,9 +180,12 @@ class ChatMoA(BaseChatModel):
             "limits": [self.timeout, self.quorum, self.grace, self.deadline, self.min_references],
             "on_failure": self.on_failure,
             "reference_placement": self.reference_placement,
+            "include_references": self.include_references,
+            # Core has a `stop` of its own here, which is the call's.
+            "default_stop": self.stop,
             "fan_out": self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out),
         }
-        return {"model": self.model, **self._mixture.identity, **rules, "stop": self.stop}
+        return {"model": self.model, **self._mixture.identity, **rules}
 
     def get_num_tokens(self, text: str) -> int:
         """Return about how many tokens a text has: the models inside need not agree."""
@@ -224,7 +229,7 @@ class ChatMoA(BaseChatModel):
         return reduce(or_, parsers, own)
 
     def _aggregator(self) -> BaseChatModel:
-        aggregator = self._mixture.aggregator
+        aggregator = unbound(self._mixture.aggregator)
         if not isinstance(aggregator, BaseChatModel):
             msg = f"The aggregator must be a chat model to take tools or a schema, not {type(aggregator).__name__}."
             raise ValueError(msg)
@@ -325,7 +330,7 @@ class ChatMoA(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.stream`."""
-        config, run = foresee_run(config, CallbackManager)
+        config, run = foresee_run(config, self.callbacks, CallbackManager)
         chunks = super().stream(input, config, **kwargs)
         with belonging_to(run):
             first = next(chunks)
@@ -337,7 +342,7 @@ class ChatMoA(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.astream`."""
-        config, run = foresee_run(config, AsyncCallbackManager)
+        config, run = foresee_run(config, self.callbacks, AsyncCallbackManager)
         async with aclosing(cast("AsyncGenerator[AIMessageChunk]", super().astream(input, config, **kwargs))) as chunks:
             with belonging_to(run):
                 first = await anext(chunks)

@@ -17,7 +17,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 
-from langchain_moa.limits import Clocks
+from langchain_moa.shared import Shared
+from langchain_moa.state import MoAState
 
 # Two underscores keep it out of traces' metadata.
 _CALL = "__moa_call"
@@ -38,8 +39,8 @@ class Call:
     write: Callable[[Any], None]
     """The stream writer of the graph that the `ChatMoA` is called in; does nothing outside of one."""
 
-    clocks: Clocks
-    """When the layers of this call are closed."""
+    shared: Shared
+    """What the nodes share; a `ChatMoA` call ends it when its caller goes away."""
 
     on_chunk: Callable[[AIMessageChunk], None] | None = None
     """Takes the aggregator's chunks as they come; `None` asks it for a whole answer."""
@@ -56,6 +57,12 @@ def current_call(config: RunnableConfig) -> Call | None:
     """Return what the `ChatMoA` call around a node told it, if there is one."""
     call: Call | None = config.get("configurable", {}).get(_CALL)
     return call
+
+
+def shared_by(state: MoAState, config: RunnableConfig) -> Shared:
+    """Return what the nodes of a run share."""
+    call = current_call(config)
+    return call.shared if call else state["shared"]
 
 
 def current_tools(config: RunnableConfig) -> Sequence[Any]:

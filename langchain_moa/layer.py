@@ -9,7 +9,7 @@ from typing import Any, Literal
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.events import Event, current_call
+from langchain_moa.events import Event, shared_by
 from langchain_moa.exceptions import MoAError, ProposersFailedError
 from langchain_moa.fitting import fit_references
 from langchain_moa.limits import LayerClock, Limits
@@ -58,9 +58,8 @@ class Layer:
 
     def clock(self, state: MoAState, config: RunnableConfig) -> LayerClock:
         """Return the clock of this layer in the run of a node."""
-        call = current_call(config)
-        clocks = call.clocks if call else state["clocks"]
-        return clocks.of_layer(self.number, layers=self.of, size=len(self.nodes), limits=self.limits)
+        shared = shared_by(state, config)
+        return shared.clock(self.number, layers=self.of, size=len(self.nodes), limits=self.limits)
 
     def is_skipped(self, state: MoAState) -> bool:
         """Tell whether the user's `fan_out` left the layer out."""

@@ -24,10 +24,6 @@ class LayerClosedError(TimeoutError):
     """The layer was closed before the proposer answered."""
 
 
-class RunOverError(Exception):
-    """Nobody waits for the run's answer any more."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """How long the layers of a mixture wait."""
@@ -157,50 +153,6 @@ class _Waiting:
         when = self._loop.time() + max(closes_at - monotonic(), 0)
         if (planned := self._timeout.when()) is None or when < planned:
             self._timeout.reschedule(when)
-
-
-class Clocks(dict[int, LayerClock]):
-    """The clocks of one run's layers, by number."""
-
-    def __init__(self) -> None:
-        """Start the run's time."""
-        super().__init__()
-        self._started = monotonic()
-        self._lock = threading.Lock()
-        self._is_over = False
-
-    def check(self) -> None:
-        """Check that somebody still waits for the answer.
-
-        Raises:
-            RunOverError: Nobody does.
-        """
-        if self._is_over:
-            raise RunOverError
-
-    def of_layer(self, number: int, *, layers: int, size: int, limits: Limits) -> LayerClock:
-        """Return the clock of a layer, which starts when the first of its proposers does.
-
-        Args:
-            number: Of the layer, from 1.
-            layers: How many there are. Each may take an even share of what is left of the deadline; the aggregator
-                gets what they leave, a share at least.
-            size: Of the layer.
-            limits: The mixture's.
-        """
-        self.check()
-        with self._lock:
-            if number not in self:
-                left = None if limits.deadline is None else self._started + limits.deadline - monotonic()
-                share = None if left is None else left / (layers - number + 2)
-                self[number] = LayerClock(needed=limits.needed(size), grace=limits.grace, closes_in=share)
-            return self[number]
-
-    def close(self) -> None:
-        """Close every layer now, and ask nobody any more: the caller has gone."""
-        self._is_over = True
-        for clock in list(self.values()):
-            clock.close()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

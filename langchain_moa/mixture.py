@@ -100,6 +100,7 @@ def resolve_mixture(
     temperature: float | None,
     max_tokens: int | None,
     timeout: float,
+    cache: bool = True,
 ) -> Mixture:
     """Fill in from the line-up what the user left out, check that it fits together, and build the models.
 
@@ -119,6 +120,7 @@ def resolve_mixture(
         "temperature": _first(temperature, lineup and lineup.temperature, Lineup.temperature),
         "max_tokens": _first(max_tokens, lineup and lineup.max_tokens, Lineup.max_tokens),
         "timeout": timeout,
+        "cache": cache,
     }
     if layers is None:
         members = to_members(_first(proposers, lineup and lineup.proposers), **sampling)

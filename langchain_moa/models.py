@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.runnables import Runnable, RunnableBinding
@@ -14,7 +16,7 @@ _MAX_RETRIES = 2
 
 
 def build_model(
-    spec: str, *, temperature: float | None, max_tokens: int | None, timeout: float, repeated: bool = False
+    spec: str, *, temperature: float | None, max_tokens: int | None, timeout: float, cache: bool = True
 ) -> BaseChatModel:
     """Build the chat model that a string names.
 
@@ -24,8 +26,7 @@ def build_model(
         temperature: Sampling temperature; `None` leaves it to the provider.
         max_tokens: Most tokens that a call may write; `None` leaves it to the provider.
         timeout: Seconds that one request may take.
-        repeated: Whether the same model is asked several times on purpose, so that a cache must not make the
-            samples one.
+        cache: Whether the model may answer from a cache; not when several samples of it are wanted.
 
     Raises:
         ValueError: The key for Together is missing, or the provider is unknown.
@@ -35,7 +36,7 @@ def build_model(
     if "/" in provider or not name:
         provider, name = "together", spec
     options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "timeout": timeout}
-    if repeated:
+    if not cache:
         options["cache"] = False
     if provider == "together":
         return _chat_together(name, **options)
@@ -48,7 +49,7 @@ def build_model(
 
 def model_name(model: Runnable[Any, Any]) -> str:
     """Return the name under which a model's provider knows it, or the best that there is."""
-    model = _unbound(model)
+    model = unbound(model)
     for attribute in ("model_name", "model"):
         if isinstance(name := getattr(model, attribute, None), str) and name:
             return name
@@ -57,29 +58,32 @@ def model_name(model: Runnable[Any, Any]) -> str:
 
 def model_profile(model: Runnable[Any, Any]) -> ModelProfile | None:
     """Return what a model says that it can take, if it says anything."""
-    model = _unbound(model)
+    model = unbound(model)
     return model.profile if isinstance(model, BaseChatModel) else None
 
 
 def nesting(model: Runnable[Any, Any]) -> int:
     """Return how many mixtures a model nests: 0 for an ordinary one."""
-    return getattr(_unbound(model), "nesting", 0)
+    return getattr(unbound(model), "nesting", 0)
 
 
 def model_identity(model: Runnable[Any, Any]) -> Any:
     """Return what distinguishes a model from another, as plain data without keys."""
+    inner = unbound(model)
+    if not isinstance(inner, BaseChatModel):
+        # A Runnable does not tell what it does: two of one name must not share a cache's entry.
+        return f"{model.get_name()} {uuid4()}"
     arguments: dict[str, Any] = {}
-    while not isinstance(model, BaseChatModel):
-        if isinstance(model, RunnableBinding):
-            arguments = {**model.kwargs, **arguments}
-        if not isinstance(inner := getattr(model, "bound", None), Runnable):
-            return repr(model)
-        model = inner
-    return {**model.asdict(), **arguments}
+    while isinstance(model, RunnableBinding):
+        arguments = {**model.kwargs, **arguments}
+        model = model.bound
+    # The key that core's own cache has for the model, which knows of more than `asdict` (a server's address, say).
+    key = hashlib.sha256(inner._get_llm_string().encode(errors="backslashreplace")).hexdigest()
+    return {**inner.asdict(), **arguments, "key": key}
 
 
-def _unbound(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """Return what a chain of `bind` and `with_config` wraps."""
+def unbound(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """Return what a chain of `bind` and `with_config` wraps: a chat model, or the Runnable itself."""
     while not isinstance(model, BaseChatModel) and isinstance(inner := getattr(model, "bound", None), Runnable):
         model = inner
     return model

@@ -78,6 +78,7 @@ def to_members(
     temperature: float | None,
     max_tokens: int | None,
     timeout: float,
+    cache: bool = True,
 ) -> list[Member]:
     """Build the members of a layer: one per sample, with names that are unique in it.
 
@@ -86,13 +87,14 @@ def to_members(
         temperature: For models given as strings.
         max_tokens: For models given as strings.
         timeout: Seconds that one answer may take.
+        cache: Whether models given as strings may answer from a cache.
     """
     as_proposers = [p if isinstance(p, Proposer) else Proposer(model=p) for p in proposers]
     samples = [p for p in as_proposers for _ in range(p.samples)]
-    strings = [p.model for p in samples if isinstance(p.model, str)]
     members: list[Member] = []
     taken: set[str] = set()
     for proposer in samples:
+        is_repeated = sum(_same(proposer.model, other.model) for other in samples) > 1
         limit = timeout if proposer.timeout is None else proposer.timeout
         if isinstance(proposer.model, str):
             model: Runnable[Any, Any] = build_model(
@@ -100,7 +102,7 @@ def to_members(
                 temperature=temperature if proposer.temperature is None else proposer.temperature,
                 max_tokens=max_tokens if proposer.max_tokens is None else proposer.max_tokens,
                 timeout=limit,
-                repeated=strings.count(proposer.model) > 1,
+                cache=cache,
             )
         else:
             model = proposer.model
@@ -111,19 +113,26 @@ def to_members(
             Member(
                 name=name,
                 model_name=known_as,
-                race=Race(model=_quiet(model, proposer), seconds=limit),
+                race=Race(model=_quiet(model, proposer, is_repeated=is_repeated), seconds=limit),
                 instructions=proposer.instructions,
             )
         )
     return members
 
 
-def _quiet(model: Runnable[Any, Any], proposer: Proposer) -> Runnable[Any, Any]:
+def _same(model: str | Runnable[Any, Any], other: str | Runnable[Any, Any]) -> bool:
+    return model == other if isinstance(model, str) else model is other
+
+
+def _quiet(model: Runnable[Any, Any], proposer: Proposer, *, is_repeated: bool) -> Runnable[Any, Any]:
     """Return the model as it is asked: never token by token, with the proposer's own sampling."""
     if not isinstance(model, BaseChatModel):
         return model
     # A listener upstream would make it stream: an answer of 8,000 tokens then costs a thousand times the CPU.
-    quiet = model.model_copy(update={"disable_streaming": True})
+    update: dict[str, Any] = {"disable_streaming": True}
+    if is_repeated:  # from a cache, all samples would be the same
+        update["cache"] = False
+    quiet = model.model_copy(update=update)
     own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens}
     if isinstance(proposer.model, str) or not (own := {k: v for k, v in own.items() if v is not None}):
         return quiet

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.events import Event, aemit, child_config, current_tools, emit
+from langchain_moa.events import Event, aemit, child_config, current_tools, emit, shared_by
 from langchain_moa.exceptions import MoAError
 from langchain_moa.layer import Layer, Question, describe
 from langchain_moa.limits import LayerClock, LayerClosedError
@@ -80,9 +80,11 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
 
     def _settled(self, state: MoAState, config: RunnableConfig) -> dict[str, Any] | None:
         """Return what the node writes without asking: nothing if it is left out, or what it gave in this turn."""
-        if self._turns.is_skipped(state["messages"]):
+        has_tools = bool(current_tools(config))
+        turn = shared_by(state, config).decide(lambda: self._turns.begin(state["messages"], has_tools=has_tools))
+        if turn.is_skipped:
             return {"calls": {self._node: self._call(status="skipped", seconds=0.0)}}
-        known = self._turns.recall(state["messages"], self._node, has_tools=bool(current_tools(config)))
+        known = turn.known.get(self._node)
         if known is None:
             return None
         # Its usage was counted when it was asked.

@@ -15,8 +15,10 @@ from uuid import uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
+    BaseCallbackHandler,
     BaseRunManager,
     CallbackManager,
+    Callbacks,
 )
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -27,11 +29,11 @@ from langgraph.graph.state import CompiledStateGraph
 from langchain_moa.events import Call, enclosing_writer
 from langchain_moa.exceptions import DeadlineError
 from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
-from langchain_moa.limits import Clocks
+from langchain_moa.shared import Shared
 from langchain_moa.usage import total_usage
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class GraphRun:
     """The graph, asked once. Exactly one of its four methods is called, once."""
 
@@ -50,10 +52,13 @@ class GraphRun:
     deadline: float | None = None
     """Seconds for all of it."""
 
-    clocks: Clocks = field(default_factory=Clocks)
+    shared: Shared = field(default_factory=Shared)
+    inside: list[BaseCallbackHandler] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Have the parent's tracers count the runs inside, and not their sum again."""
+        """Have the parent's tracers see and count the runs inside, and not their sum again."""
+        handlers = [handler for handler in self.parent.handlers if looks_inside(handler, self.inner_handlers)]
+        self.inside = [inner_handler(handler, self.parameters) for handler in handlers]
         hide_usage(self.parent, self.inner_handlers)
 
     def shown_usage(self, answer: AIMessage) -> UsageMetadata | None:
@@ -82,7 +87,7 @@ class GraphRun:
         items: SimpleQueue[Any] = SimpleQueue()
 
         def on_chunk(chunk: AIMessageChunk) -> None:
-            self.clocks.check()  # ends the aggregator's stream when the caller has gone
+            self.shared.check()  # ends the aggregator's stream when the caller has gone
             items.put(chunk)
 
         config = self._config(CallbackManager, on_chunk if streaming else None)
@@ -102,7 +107,7 @@ class GraphRun:
         except Empty:
             raise self._too_late() from None
         finally:
-            self.clocks.close()
+            self.shared.close()
         if isinstance(item, BaseException):
             raise item
         yield item
@@ -144,15 +149,14 @@ class GraphRun:
         parent = self.parent
         # A model's run manager has no get_child() (langchain-core 1.7).
         inside = manager(handlers=[], parent_run_id=parent.run_id)
-        handlers = [h for h in parent.inheritable_handlers if looks_inside(h, self.inner_handlers)]
-        inside.set_handlers([inner_handler(h, self.parameters) for h in handlers])
+        inside.set_handlers(self.inside)
         inside.add_tags(parent.inheritable_tags)
         inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
         listeners = manager(handlers=parent.handlers, parent_run_id=parent.run_id)
         call = Call(
             listeners={"callbacks": listeners},
             write=enclosing_writer(),
-            clocks=self.clocks,
+            shared=self.shared,
             on_chunk=on_chunk,
             aggregator_kwargs=self.aggregator_kwargs,
         )
@@ -183,9 +187,14 @@ def belonging_to(run: BaseRunManager | None) -> Iterator[None]:
 
 
 def foresee_run(
-    config: RunnableConfig | None, manager: type[CallbackManager | AsyncCallbackManager]
+    config: RunnableConfig | None, own: Callbacks, manager: type[CallbackManager | AsyncCallbackManager]
 ) -> tuple[RunnableConfig, BaseRunManager]:
     """Fix the id and the handlers of a run before core opens it.
+
+    Args:
+        config: The caller's.
+        own: The model's own callbacks, which core adds by itself.
+        manager: Of the run.
 
     Returns:
         The config to call core with, and what its run will be.
@@ -197,7 +206,7 @@ def foresee_run(
     run_id = config.get("run_id") or uuid4()
     run = ForeseenRun(
         run_id=run_id,
-        handlers=callbacks.handlers,
+        handlers=manager.configure(callbacks, own).handlers,
         inheritable_handlers=callbacks.inheritable_handlers,
         inheritable_tags=callbacks.inheritable_tags,
         inheritable_metadata=callbacks.inheritable_metadata,

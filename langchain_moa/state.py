@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Literal, NotRequired, Self
+from typing import Annotated, Literal, NotRequired
 
 from langchain_core.messages.ai import UsageMetadata
-from langgraph.channels import Topic, UntrackedValue
+from langgraph.channels import Topic
 from langgraph.graph import MessagesState
 from typing_extensions import TypedDict
 
-from langchain_moa.limits import Clocks
+from langchain_moa.shared import PerRun, Shared
 
 Status = Literal["ok", "failed", "timeout", "cancelled", "empty", "truncated", "skipped"]
 
@@ -48,16 +48,6 @@ class Failure(TypedDict):
     error: Exception | str
 
 
-class PerRun(UntrackedValue[Clocks]):
-    """A channel whose value is made anew for each run, and never kept in a checkpoint."""
-
-    def from_checkpoint(self, checkpoint: Clocks) -> Self:
-        """Begin a run."""
-        channel = super().from_checkpoint(checkpoint)
-        channel.value = self.typ()
-        return channel
-
-
 class MoAState(MessagesState):
     """The conversation, and what the proposers made of it."""
 
@@ -70,5 +60,5 @@ class MoAState(MessagesState):
     calls: Annotated[dict[str, ProposerCall], operator.or_]
     """By node, so that a turn writes over the one before."""
 
-    clocks: Annotated[Clocks, PerRun]
-    """When the layers of this run are closed."""
+    shared: Annotated[Shared, PerRun]
+    """What the nodes of this run share."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,8 +18,19 @@ FanOut = Literal["auto", "always", "user_turn"] | Callable[[Sequence[BaseMessage
 _MAX_TURNS = 256
 
 
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What is decided at the beginning of a run."""
+
+    is_skipped: bool = False
+    """Whether the user's own rule leaves the proposers out."""
+
+    known: Mapping[str, Any] = field(default_factory=dict)
+    """What nodes gave earlier in this turn, by node; they are not asked again."""
+
+
 @dataclass(kw_only=True)
-class _Turn:
+class _Kept:
     updates: dict[str, Any] = field(default_factory=dict)
     """By node."""
 
@@ -36,44 +47,43 @@ class Turns:
             fan_out: When the proposers are asked.
         """
         self._fan_out = fan_out
-        self._turns: OrderedDict[str, _Turn] = OrderedDict()
+        self._turns: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
 
-    def is_skipped(self, messages: Sequence[BaseMessage]) -> bool:
-        """Tell whether the user's own rule leaves the proposers out."""
-        return callable(self._fan_out) and not self._fan_out(messages)
+    def begin(self, messages: Sequence[BaseMessage], *, has_tools: bool) -> Turn:
+        """Decide, once for all nodes of a run, who is asked.
 
-    def recall(self, messages: Sequence[BaseMessage], node: str, *, has_tools: bool) -> Any | None:
-        """Return what `node` gave earlier in this turn; `None` when it is not known, or a turn begins.
-
-        A question that was answered and is asked again is a new turn; one whose answer failed is tried again.
+        A question that was answered and is asked again begins a new turn; one whose answer failed is tried again.
         """
+        if callable(self._fan_out) and not self._fan_out(messages):
+            return Turn(is_skipped=True)
         if not self._once_per_turn(has_tools):
-            return None
-        begins = not messages or isinstance(messages[-1], HumanMessage)
+            return Turn()
+        is_asked = not messages or isinstance(messages[-1], HumanMessage)
+        key = _key(messages)
         with self._lock:
-            turn = self._turns.get(_key(messages))
-            return None if turn is None or (begins and turn.is_answered) else turn.updates.get(node)
+            kept = self._turns.get(key)
+            if kept is None or (is_asked and kept.is_answered):
+                self._turns[key] = kept = _Kept()
+            self._turns.move_to_end(key)
+            while len(self._turns) > _MAX_TURNS:
+                self._turns.popitem(last=False)
+            return Turn(known=dict(kept.updates))
 
     def keep(self, messages: Sequence[BaseMessage], node: str, update: Any, *, has_tools: bool) -> None:
         """Keep what `node` gave in this turn. Not called for a node that was cancelled."""
         if not self._once_per_turn(has_tools):
             return
-        key = _key(messages)
         with self._lock:
-            turn = self._turns.setdefault(key, _Turn())
-            turn.updates[node] = update
-            turn.is_answered = False
-            self._turns.move_to_end(key)
-            while len(self._turns) > _MAX_TURNS:
-                self._turns.popitem(last=False)
+            if kept := self._turns.get(_key(messages)):
+                kept.updates[node] = update
 
     def answered(self, messages: Sequence[BaseMessage], *, has_tools: bool) -> None:
         """Remember that this turn's references have led to an answer."""
         if self._once_per_turn(has_tools):
             with self._lock:
-                if turn := self._turns.get(_key(messages)):
-                    turn.is_answered = True
+                if kept := self._turns.get(_key(messages)):
+                    kept.is_answered = True
 
     def _once_per_turn(self, has_tools: bool) -> bool:
         return self._fan_out == "user_turn" or (self._fan_out == "auto" and has_tools)
@@ -82,5 +92,15 @@ class Turns:
 def _key(messages: Sequence[BaseMessage]) -> str:
     """Return a key for the conversation up to the last message of the user; ids and metadata don't count."""
     end = max((i for i, message in enumerate(messages, 1) if isinstance(message, HumanMessage)), default=len(messages))
-    said = [(m.type, m.content, getattr(m, "tool_calls", None)) for m in messages[:end]]
+    said = [(m.type, _said(m), getattr(m, "tool_calls", None)) for m in messages[:end]]
     return hashlib.sha256(repr(said).encode(errors="backslashreplace")).hexdigest()
+
+
+def _said(message: BaseMessage) -> Any:
+    """Return a message's content without the ids of its blocks, some of which core makes up at every call."""
+    if isinstance(message.content, str):
+        return message.content
+    return [
+        {name: value for name, value in block.items() if name != "id"} if isinstance(block, dict) else block
+        for block in message.content
+    ]

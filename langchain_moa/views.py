@@ -15,7 +15,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from langchain_moa.prompts import ADVISER, CONTINUE, with_system
 
-_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*?</think>", re.DOTALL)
+# A block may never be closed, and some models' templates open it for them. In backticks, an answer speaks of the tag.
+_THINKING = re.compile(
+    r"(?<!`)<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A(?:(?!<think).)*</think(?:ing)?>", re.DOTALL | re.IGNORECASE
+)
 
 # Which input of a model's profile a content block needs.
 _INPUT_OF_BLOCK = {
@@ -111,7 +114,11 @@ def _with_placeholders(message: BaseMessage, refused: set[str]) -> BaseMessage:
 
 
 def _is_empty(message: BaseMessage) -> bool:
-    return not message.content or (isinstance(message.content, str) and not message.content.strip())
+    if isinstance(message.content, str):
+        return not message.content.strip()
+    return all(isinstance(block, dict) and block.get("type") == "text" for block in message.content) and not (
+        message.text.strip()
+    )
 
 
 def _joined(first: BaseMessage, second: BaseMessage) -> BaseMessage:

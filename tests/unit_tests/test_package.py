@@ -44,10 +44,11 @@ def imports_of(module):
 # Who may import whom; a module that is not named here may import none of ours but `exceptions`.
 MAY_IMPORT = {
     "__init__": {"chat_models", "graph", "proposers", "registration", "state"},
-    "chat_models": {"graph", "handlers", "layer", "limits", "mixture", "run", "state", "turns", "usage"},
-    "run": {"events", "handlers", "limits", "usage"},
-    "events": {"limits"},
-    "state": {"limits"},
+    "chat_models": {"graph", "handlers", "layer", "limits", "mixture", "models", "run", "state", "turns", "usage"},
+    "run": {"events", "handlers", "shared", "usage"},
+    "events": {"shared", "state"},
+    "shared": {"limits"},
+    "state": {"shared"},
     "graph": {"aggregation", "layer", "limits", "mixture", "proposing", "state", "turns"},
     "aggregation": {"events", "layer", "models", "state", "turns", "views"},
     "proposing": {"events", "layer", "limits", "proposers", "state", "turns", "views"},

@@ -1,0 +1,81 @@
+"""What the nodes of one run share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Self, TypeVar
+
+from langgraph.channels import UntrackedValue
+
+from langchain_moa.limits import LayerClock, Limits
+
+_Decision = TypeVar("_Decision")
+
+
+class RunOverError(Exception):
+    """Nobody waits for the run's answer any more."""
+
+
+class Shared(dict[int, LayerClock]):
+    """The clocks of one run's layers, by number, and what is decided once for all of its nodes."""
+
+    def __init__(self) -> None:
+        """Start the run's time."""
+        super().__init__()
+        self._started = monotonic()
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._decision: Any = None
+
+    def decide(self, how: Callable[[], _Decision]) -> _Decision:
+        """Return what `how` returned to the first node that asked."""
+        with self._lock:
+            if self._decision is None:
+                self._decision = how()
+            decision: _Decision = self._decision
+            return decision
+
+    def check(self) -> None:
+        """Check that somebody still waits for the answer.
+
+        Raises:
+            RunOverError: Nobody does.
+        """
+        if self._is_over:
+            raise RunOverError
+
+    def clock(self, number: int, *, layers: int, size: int, limits: Limits) -> LayerClock:
+        """Return the clock of a layer, which starts when the first of its proposers does.
+
+        Args:
+            number: Of the layer, from 1.
+            layers: How many there are. Each may take an even share of what is left of the deadline; the aggregator
+                gets what they leave, a share at least.
+            size: Of the layer.
+            limits: The mixture's.
+        """
+        self.check()
+        with self._lock:
+            if number not in self:
+                left = None if limits.deadline is None else self._started + limits.deadline - monotonic()
+                share = None if left is None else left / (layers - number + 2)
+                self[number] = LayerClock(needed=limits.needed(size), grace=limits.grace, closes_in=share)
+            return self[number]
+
+    def close(self) -> None:
+        """Close every layer now, and ask nobody any more: the caller has gone."""
+        self._is_over = True
+        for clock in list(self.values()):
+            clock.close()
+
+
+class PerRun(UntrackedValue[Shared]):
+    """A channel whose value is made anew for each run, and never kept in a checkpoint."""
+
+    def from_checkpoint(self, checkpoint: Shared) -> Self:
+        """Begin a run."""
+        channel = super().from_checkpoint(checkpoint)
+        channel.value = self.typ()
+        return channel
