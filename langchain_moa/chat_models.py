@@ -124,6 +124,7 @@ class ChatMoA(BaseChatModel):
     """Let the aggregator stream also when the answer is asked for as a whole."""
 
     _mixture: Mixture = PrivateAttr()
+    _others: dict[str, Self] = PrivateAttr(default_factory=dict)
     _graph: CompiledStateGraph[MoAState, None, MessagesState, MessagesState] = PrivateAttr()
 
     @model_validator(mode="after")
@@ -198,14 +199,21 @@ class ChatMoA(BaseChatModel):
     # -- Tools and structured output are the aggregator's ------------------------------------------------------------
 
     def bind_tools(
-        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: Any = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Give the aggregator tools, in the form in which it takes them. Proposers learn what they do, as text.
 
         Args:
             tools: As for any chat model.
-            **kwargs: `tool_choice`, `parallel_tool_calls` and what else the aggregator's own `bind_tools` takes.
+            tool_choice: As the aggregator's own `bind_tools` takes it.
+            **kwargs: `parallel_tool_calls` and what else the aggregator's own `bind_tools` takes.
         """
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
         return self._bind_like(self._aggregator().bind_tools(tools, **kwargs))
 
     def with_structured_output(
@@ -357,7 +365,8 @@ class ChatMoA(BaseChatModel):
         run_manager: BaseRunManager | None,
         kwargs: dict[str, Any],
     ) -> GraphRun:
-        """Return the run of the graph for one call; all call-time arguments are the aggregator's."""
+        """Return the run of the graph for one call; its arguments are the aggregator's, but for a line-up's name."""
+        mixture = self._named(kwargs.pop("model", None))
         parameters = {
             **self._get_ls_params_with_defaults(stop=stop, **kwargs),
             **self._get_invocation_params(stop=stop, **kwargs),
@@ -369,7 +378,8 @@ class ChatMoA(BaseChatModel):
             raise ValueError(msg)
         parent = run_manager or current_run()
         return GraphRun(
-            graph=self._graph,
+            graph=mixture.graph,
+            label=mixture.model,
             messages=messages,
             parent=parent,
             aggregator_kwargs=kwargs,
@@ -378,8 +388,16 @@ class ChatMoA(BaseChatModel):
             deadline=self.deadline,
         )
 
+    def _named(self, model: str | None) -> Self:
+        """Return this model with another line-up, which a call has named."""
+        if model is None or model == self.model:
+            return self
+        if model not in self._others:
+            self._others[model] = self.model_copy(update={"model": model})
+        return self._others[model]
+
     def _to_result(self, answer: AIMessage, run: GraphRun) -> ChatResult:
-        metadata = {**answer.response_metadata, "model_name": self.model}
+        metadata = {**answer.response_metadata, "model_name": run.label}
         update = {"id": None, "usage_metadata": run.shown_usage(answer), "response_metadata": metadata}
         return ChatResult(generations=[ChatGeneration(message=answer.model_copy(update=update))])
 
@@ -393,7 +411,7 @@ class ChatMoA(BaseChatModel):
         last = AIMessageChunk(
             content="",
             usage_metadata=run.shown_usage(item),
-            response_metadata={"model_name": self.model, "moa": item.response_metadata["moa"]},
+            response_metadata={"model_name": run.label, "moa": item.response_metadata["moa"]},
             chunk_position="last",
         )
         return ChatGenerationChunk(message=last)

@@ -38,6 +38,9 @@ class GraphRun:
     """The graph, asked once. Exactly one of its four methods is called, once."""
 
     graph: CompiledStateGraph[Any, Any, Any, Any]
+    label: str
+    """The mixture's name."""
+
     messages: Sequence[BaseMessage]
     parent: BaseRunManager
     """The run of the `ChatMoA` call."""

@@ -17,19 +17,19 @@ from tests.openai_server import OpenAIServer
 Ask = Callable[..., AIMessage]
 
 
-def _invoke(model: Runnable[Any, Any], question: Any, config: Any = None, **kwargs: Any) -> Any:
+def _invoke(model: Runnable[Any, Any], question: Any, config: Any = None, /, **kwargs: Any) -> Any:
     return model.invoke(question, config, **kwargs)
 
 
-def _ainvoke(model: Runnable[Any, Any], question: Any, config: Any = None, **kwargs: Any) -> Any:
+def _ainvoke(model: Runnable[Any, Any], question: Any, config: Any = None, /, **kwargs: Any) -> Any:
     return asyncio.run(model.ainvoke(question, config, **kwargs))
 
 
-def _stream(model: Runnable[Any, Any], question: Any, config: Any = None, **kwargs: Any) -> Any:
+def _stream(model: Runnable[Any, Any], question: Any, config: Any = None, /, **kwargs: Any) -> Any:
     return reduce(add, model.stream(question, config, **kwargs))
 
 
-def _astream(model: Runnable[Any, Any], question: Any, config: Any = None, **kwargs: Any) -> Any:
+def _astream(model: Runnable[Any, Any], question: Any, config: Any = None, /, **kwargs: Any) -> Any:
     async def collect() -> list[Any]:
         return [chunk async for chunk in model.astream(question, config, **kwargs)]
 

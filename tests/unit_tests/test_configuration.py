@@ -174,3 +174,14 @@ def test_a_configuration_survives_pickling_and_copying(together):
     assert len(changed.graph.nodes) == len(model.graph.nodes) - 3
     with pytest.raises(ValueError, match="rounds"):
         model.model_copy(update={"rounds": 0})
+
+
+def test_a_call_may_name_another_line_up(ask, together):
+    server = together()
+    model = ChatMoA(model="together-moa-lite")
+    answer = ask(model, "Hi", model="cookbook")
+    assert answer.response_metadata["model_name"] == "cookbook"
+    assert len(server.requests) == 5
+    assert ask(model, "Hi").response_metadata["model_name"] == "together-moa-lite"
+    with pytest.raises(ValueError, match="Line-up 'nope' is unknown"):
+        ask(model, "Hi", model="nope")
