@@ -9,49 +9,60 @@ from collections.abc import AsyncGenerator
 from functools import cache
 from typing import Any
 
+import aiohttp
 import openai
 
-# The SDK accepts clients of the HTTP library that it uses itself: httpx, or httpx2 since openai 3.
+# The HTTP library that the SDK uses: httpx, or httpx2 since openai 3.
 _httpx: Any = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 
-# A pool without a bound gets slower with every connection that it holds open.
-_LIMITS = {"max_connections": 100, "max_keepalive_connections": 100, "keepalive_expiry": 30.0}
+# A mixture makes several calls at once, and one pool serves all mixtures of an event loop.
+_LIMITS = {"max_connections": 5000, "max_keepalive_connections": 500, "keepalive_expiry": 30.0}
 
 
-class _PerLoopTransport:
-    """Keep one connection pool per event loop, because a connection belongs to the loop that opened it."""
+class _PerLoopClient(openai.DefaultAsyncHttpxClient):
+    """Send each request through a client of the running event loop, because a connection belongs to its loop."""
 
     def __init__(self) -> None:
-        self._pools: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None]]] = {}
+        super().__init__()
+        self._clients: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None]]] = {}
 
-    async def handle_async_request(self, request: Any) -> Any:
-        """Send `request` through the running loop's own pool."""
+    async def send(self, request: Any, **options: Any) -> Any:
+        """Send `request` through the running loop's own client."""
         loop = asyncio.get_running_loop()
-        if loop not in self._pools:
-            pool = _httpx.AsyncHTTPTransport(limits=_httpx.Limits(**_LIMITS))
-            closer = self._close_with(loop, pool)
-            self._pools[loop] = pool, closer
+        if loop not in self._clients:
+            client = _async_client()
+            closer = self._close_with(loop, client)
+            self._clients[loop] = client, closer
             await anext(closer)
-        return await self._pools[loop][0].handle_async_request(request)
+        try:
+            return await self._clients[loop][0].send(request, **options)
+        except _httpx.ConnectTimeout as error:
+            # The SDK's aiohttp transport calls a dropped connection a timeout (openai 3.54).
+            if isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
+                raise _httpx.RemoteProtocolError("The server dropped the connection.", request=request) from error
+            raise
 
-    async def _close_with(self, loop: asyncio.AbstractEventLoop, pool: Any) -> AsyncGenerator[None]:
+    async def _close_with(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None]:
         # A loop tells nobody that it ends, but `asyncio.run` closes the async generators that still wait in it.
         try:
             yield
         finally:
-            del self._pools[loop]
-            await pool.aclose()
-
-    async def __aenter__(self) -> _PerLoopTransport:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+            del self._clients[loop]
+            await client.aclose()
 
     async def aclose(self) -> None:
-        """Close the running loop's pool."""
-        if entry := self._pools.get(asyncio.get_running_loop()):
+        """Close the running loop's client."""
+        if entry := self._clients.get(asyncio.get_running_loop()):
             await entry[1].aclose()
+
+
+def _async_client() -> Any:
+    """Return a client on aiohttp's transport: httpx's pool looks through all of its connections at every request."""
+    limits = _httpx.Limits(**_LIMITS)
+    try:
+        return openai.DefaultAioHttpClient(limits=limits)
+    except RuntimeError:  # an SDK that was installed without it
+        return openai.DefaultAsyncHttpxClient(limits=limits)
 
 
 @cache
@@ -61,10 +72,6 @@ def http_clients() -> dict[str, Any]:
     Every model gets the same two: a client of its own costs a TLS context and a pool each, and dropping one on a
     running event loop can hang the requests of others (openai-python issue 2440).
     """
-    transport: Any = _PerLoopTransport()
     client = openai.DefaultHttpxClient(limits=_httpx.Limits(**_LIMITS))
     atexit.register(client.close)
-    return {
-        "http_client": client,
-        "http_async_client": openai.DefaultAsyncHttpxClient(transport=transport),
-    }
+    return {"http_client": client, "http_async_client": _PerLoopClient()}

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from langchain_moa import ChatMoA, ProposersFailedError
+from langchain_moa.http import http_clients
 from tests.openai_server import Reply
 
 # The reference: togethercomputer/MoA, generate_for_alpaca_eval.py::process_fn and utils.py, in their own terms.
@@ -139,6 +140,18 @@ def test_one_model_is_used_from_one_event_loop_after_another(together):
     for _ in range(3):
         assert asyncio.run(model.ainvoke("Hi")).text == "reply of lab/c"
     assert len(server.requests) == 9
+
+
+def test_a_proxy_of_the_environment_is_used(ask, together, monkeypatch):
+    proxy = together()
+    monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+    monkeypatch.setenv("TOGETHER_API_BASE", "http://together.invalid/v1")
+    http_clients.cache_clear()
+    try:
+        assert ask(ChatMoA(proposers=["lab/a"], aggregator="lab/c"), "Hi").text == "reply of lab/c"
+    finally:
+        http_clients.cache_clear()
+    assert {headers["host"] for headers in proxy.headers} == {"together.invalid"}
 
 
 def test_connections_are_shared_by_all_models(together):
