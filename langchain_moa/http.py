@@ -12,11 +12,22 @@ from typing import Any
 import aiohttp
 import openai
 
+from langchain_moa.limits import check_not_left_behind
+
 # The HTTP library that the SDK uses: httpx, or httpx2 since openai 3.
 _httpx: Any = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 
 # A mixture makes several calls at once, and one pool serves all mixtures of an event loop.
 _LIMITS = {"max_connections": 5000, "max_keepalive_connections": 500, "keepalive_expiry": 30.0}
+
+
+class _Client(openai.DefaultHttpxClient):
+    """Send no request for a call that nobody waits for: the SDK would try a slow one three times."""
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send `request`."""
+        check_not_left_behind()
+        return super().send(request, **options)
 
 
 class _PerLoopClient(openai.DefaultAsyncHttpxClient):
@@ -72,6 +83,6 @@ def http_clients() -> dict[str, Any]:
     Every model gets the same two: a client of its own costs a TLS context and a pool each, and dropping one on a
     running event loop can hang the requests of others (openai-python issue 2440).
     """
-    client = openai.DefaultHttpxClient(limits=_httpx.Limits(**_LIMITS))
+    client = _Client(limits=_httpx.Limits(**_LIMITS))
     atexit.register(client.close)
     return {"http_client": client, "http_async_client": _PerLoopClient()}

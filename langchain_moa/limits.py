@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -18,6 +18,25 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 Quorum = int | float | None
 """References that are enough: a count, or a fraction of the layer (0.5); `None`: all."""
+
+
+class LeftBehindError(BaseException):
+    """A call that nobody waits for was about to send another request. No `Exception`: an SDK would try again."""
+
+
+_left_behind: ContextVar[threading.Event | None] = ContextVar("moa_left_behind", default=None)
+"""Set in the thread of a proposer's call, when nobody waits for it any more."""
+
+
+def check_not_left_behind() -> None:
+    """Check that somebody waits for what the running thread is going to answer.
+
+    Raises:
+        LeftBehindError: Nobody does.
+    """
+    event = _left_behind.get()
+    if event is not None and event.is_set():
+        raise LeftBehindError
 
 
 class LayerClosedError(TimeoutError):
@@ -160,7 +179,7 @@ class Race:
     """Asks a model until it answers, its time is over, or its layer is closed.
 
     On the async path the call is cancelled and its connection closes. A thread can't be cancelled: on the sync path the
-    call is abandoned, and ends by its own HTTP timeout.
+    call is left behind, sends no further request, and ends by its own HTTP timeout.
     """
 
     model: Runnable[Any, Any]
@@ -170,18 +189,23 @@ class Race:
     def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig, clock: LayerClock) -> Any:
         """Ask in a thread of its own, so that it can be left behind. Raises as `LayerClock.wait_for` does."""
         answer: Future[Any] = Future()
-        in_context = copy_context().run
+        left_behind = threading.Event()
+        context = copy_context()
+        context.run(_left_behind.set, left_behind)
 
         def run() -> None:
             try:
-                answer.set_result(in_context(self.model.invoke, messages, config))
+                answer.set_result(context.run(self.model.invoke, messages, config))
             except BaseException as error:  # handed to whoever waits, as an executor does
                 answer.set_exception(error)
             clock.wake()
 
         # A daemon, and not a pool's thread: an abandoned call must not keep the interpreter from ending.
         threading.Thread(target=run, name="moa-proposer", daemon=True).start()
-        return clock.wait_for(answer, self.seconds)
+        try:
+            return clock.wait_for(answer, self.seconds)
+        finally:
+            left_behind.set()
 
     async def aask(self, messages: Sequence[BaseMessage], config: RunnableConfig, clock: LayerClock) -> Any:
         """Ask. Raises as `LayerClock.limit` does."""

@@ -170,12 +170,14 @@ def test_a_failing_aggregator_is_replaced_before_its_first_token(ask, caplog):
     assert "'bad' failed before its first token" in caplog.text
 
 
-def test_an_opening_chunk_that_says_nothing_is_no_first_token(together):
-    together(
-        {"lab/a": "reference", "lab/c": Reply(text="one two", fault="error_event", fault_after=0), "lab/d": "spare"}
-    )
-    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c", fallback_aggregators=["lab/d"])
-    assert "".join(chunk.text for chunk in model.stream("Go.")) == "spare"
+def test_a_call_that_is_left_behind_sends_no_further_request(together):
+    server = together({"lab/slow": Reply(fault="hang"), "lab/b": "b", "lab/c": "done"})
+    model = ChatMoA(proposers=["lab/slow", "lab/b"], aggregator="lab/c", timeout=0.2)
+    assert model.invoke("Go.").text == "done"
+    for thread in threading.enumerate():
+        if thread.name == "moa-proposer":
+            thread.join(10)
+    assert [body["model"] for body in server.requests].count("lab/slow") == 1
 
 
 def test_when_all_aggregators_fail_the_last_error_is_the_callers(ask):

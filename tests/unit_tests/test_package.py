@@ -58,6 +58,7 @@ MAY_IMPORT = {
     "proposers": {"limits", "models", "prompts", "views"},
     "views": {"prompts"},
     "models": {"http", "local"},
+    "http": {"limits"},
 }
 
 
