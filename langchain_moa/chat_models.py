@@ -19,13 +19,14 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+from langchain_moa.conversion import to_chunk, to_result, with_usage
 from langchain_moa.graph import build_graph
 from langchain_moa.handlers import HandlerTypes
 from langchain_moa.layer import ReferencePlacement
@@ -35,9 +36,10 @@ from langchain_moa.models import unbound
 from langchain_moa.run import GraphRun, belonging_to, current_run, foresee_run
 from langchain_moa.state import MoAState
 from langchain_moa.turns import FanOut
-from langchain_moa.usage import total_usage
 
 _Model = TypeVar("_Model", bound="ChatMoA")
+
+_VERSION = version("langchain-moa")
 
 
 class ChatMoA(BaseChatModel):
@@ -157,7 +159,7 @@ class ChatMoA(BaseChatModel):
         self._graph = compiled.with_config(recursion_limit=len(graph.nodes) + 2)
         if self.profile is None:
             self.profile = self._mixture.profile()
-        self._add_version("langchain-moa", version("langchain-moa"))
+        self._add_version("langchain-moa", _VERSION)
         return self
 
     @property
@@ -275,7 +277,7 @@ class ChatMoA(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         run = self._run(messages, stop, run_manager, kwargs)
-        return self._to_result(run.invoke(), run)
+        return to_result(run.invoke(), run)
 
     async def _agenerate(
         self,
@@ -285,7 +287,7 @@ class ChatMoA(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         run = self._run(messages, stop, run_manager, kwargs)
-        return self._to_result(await run.ainvoke(), run)
+        return to_result(await run.ainvoke(), run)
 
     def _stream(
         self,
@@ -296,7 +298,7 @@ class ChatMoA(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         run = self._run(messages, stop, run_manager, kwargs)
         for item in run.stream():
-            yield self._to_chunk(item, run)
+            yield to_chunk(item, run)
 
     async def _astream(
         self,
@@ -308,7 +310,7 @@ class ChatMoA(BaseChatModel):
         run = self._run(messages, stop, run_manager, kwargs)
         async with aclosing(run.astream()) as items:
             async for item in items:
-                yield self._to_chunk(item, run)
+                yield to_chunk(item, run)
 
     # -- The seam ----------------------------------------------------------------------------------------------------
     # Core calls `_stream` without a run manager (langchain PR 19684): the runs inside would have no parent. So each of
@@ -342,9 +344,9 @@ class ChatMoA(BaseChatModel):
         chunks = super().stream(input, config, **kwargs)
         with belonging_to(run):
             first = next(chunks)
-        yield _with_usage(first)
+        yield with_usage(first)
         for chunk in chunks:
-            yield _with_usage(chunk)
+            yield with_usage(chunk)
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -354,9 +356,9 @@ class ChatMoA(BaseChatModel):
         async with aclosing(cast("AsyncGenerator[AIMessageChunk]", super().astream(input, config, **kwargs))) as chunks:
             with belonging_to(run):
                 first = await anext(chunks)
-            yield _with_usage(first)
+            yield with_usage(first)
             async for chunk in chunks:
-                yield _with_usage(chunk)
+                yield with_usage(chunk)
 
     def _run(
         self,
@@ -366,6 +368,9 @@ class ChatMoA(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> GraphRun:
         """Return the run of the graph for one call; its arguments are the aggregator's, but for a line-up's name."""
+        if not messages:
+            msg = "The conversation is empty: give at least one message."
+            raise ValueError(msg)
         mixture = self._named(kwargs.pop("model", None))
         parameters = {
             **self._get_ls_params_with_defaults(stop=stop, **kwargs),
@@ -373,15 +378,11 @@ class ChatMoA(BaseChatModel):
         }
         if (stop := self.stop if stop is None else stop) is not None:
             kwargs["stop"] = stop
-        if not messages:
-            msg = "The conversation is empty: give at least one message."
-            raise ValueError(msg)
-        parent = run_manager or current_run()
         return GraphRun(
             graph=mixture.graph,
             label=mixture.model,
             messages=messages,
-            parent=parent,
+            parent=run_manager or current_run(),
             aggregator_kwargs=kwargs,
             parameters=parameters,
             inner_handlers=self.inner_handlers,
@@ -395,35 +396,6 @@ class ChatMoA(BaseChatModel):
         if model not in self._others:
             self._others[model] = self.model_copy(update={"model": model})
         return self._others[model]
-
-    def _to_result(self, answer: AIMessage, run: GraphRun) -> ChatResult:
-        metadata = {**answer.response_metadata, "model_name": run.label}
-        update = {"id": None, "usage_metadata": run.shown_usage(answer), "response_metadata": metadata}
-        return ChatResult(generations=[ChatGeneration(message=answer.model_copy(update=update))])
-
-    def _to_chunk(self, item: AIMessageChunk | AIMessage, run: GraphRun) -> ChatGenerationChunk:
-        """Turn a chunk of the aggregator, or at the end the whole answer, into a chunk of this model."""
-        if isinstance(item, AIMessageChunk):
-            # Names and the end of the message are told once, in the last chunk: merging chunks adds strings up.
-            metadata = {key: value for key, value in item.response_metadata.items() if key not in ("model_name", "moa")}
-            update = {"id": None, "chunk_position": None, "usage_metadata": None, "response_metadata": metadata}
-            return ChatGenerationChunk(message=item.model_copy(update=update))
-        last = AIMessageChunk(
-            content="",
-            usage_metadata=run.shown_usage(item),
-            response_metadata={"model_name": run.label, "moa": item.response_metadata["moa"]},
-            chunk_position="last",
-        )
-        return ChatGenerationChunk(message=last)
-
-
-def _with_usage(chunk: AIMessageChunk) -> AIMessageChunk:
-    """Add the sum over all calls to the chunk that carries their account.
-
-    A stream's run manager is out of reach, so that its tracers must not see the sum: it comes after them.
-    """
-    moa = chunk.response_metadata.get("moa")
-    return chunk if moa is None else chunk.model_copy(update={"usage_metadata": total_usage(moa)})
 
 
 def _build(cls: type[_Model], options: dict[str, Any]) -> _Model:

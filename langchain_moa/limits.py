@@ -89,7 +89,8 @@ class LayerClock:
             self._finished += 1
             finished = self._finished
             self._needed -= is_good
-        if is_good and self._needed == 0:
+            is_enough = is_good and self._needed == 0
+        if is_enough:
             self.close(after=self._grace)
         return finished
 

@@ -70,7 +70,7 @@ class GraphRun:
 
     def invoke(self) -> AIMessage:
         """Return the answer."""
-        return next(answer for answer in self._items(streaming=False))
+        return next(self._items(streaming=False))
 
     async def ainvoke(self) -> AIMessage:
         """Return the answer."""

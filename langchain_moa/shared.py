@@ -19,7 +19,10 @@ class RunOverError(Exception):
 
 
 class Shared(dict[int, LayerClock]):
-    """The clocks of one run's layers, by number, and what is decided once for all of its nodes."""
+    """The clocks of one run's layers, by number, and what is decided once for all of its nodes.
+
+    A dict, because it stands in the graph's state: whoever dumps a state between two runs dumps an empty one.
+    """
 
     def __init__(self) -> None:
         """Start the run's time."""

@@ -44,7 +44,8 @@ def imports_of(module):
 # Who may import whom; a module that is not named here may import none of ours but `exceptions`.
 MAY_IMPORT = {
     "__init__": {"chat_models", "graph", "proposers", "registration", "state"},
-    "chat_models": {"graph", "handlers", "layer", "limits", "mixture", "models", "run", "state", "turns", "usage"},
+    "chat_models": {"conversion", "graph", "handlers", "layer", "limits", "mixture", "models", "run", "state", "turns"},
+    "conversion": {"run", "usage"},
     "run": {"events", "handlers", "shared", "usage"},
     "events": {"shared", "state"},
     "shared": {"limits"},
