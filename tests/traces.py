@@ -1,9 +1,21 @@
-"""A tracer that keeps whole trees, for tests."""
+"""A tracer that keeps whole trees, and the tree that a mixture has, for tests."""
 
 from __future__ import annotations
 
 from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.schemas import Run
+
+INSIDE = [
+    (0, "llm", "ChatMoA"),
+    (1, "chain", "MoA"),
+    (2, "chain", "layer_1_proposer_01"),
+    (3, "llm", "a"),
+    (2, "chain", "layer_1_proposer_02"),
+    (3, "llm", "b"),
+    (2, "chain", "aggregator"),
+    (3, "llm", "aggregator"),
+]
+"""The tree of one call of a mixture of `a` and `b`, as (depth, type, name)."""
 
 
 class TreeTracer(BaseTracer):

@@ -24,18 +24,9 @@ from openai import BadRequestError
 from langchain_moa import ChatMoA
 from tests.langsmith_server import LangSmithServer, Run
 from tests.openai_server import OpenAIServer, Reply
+from tests.traces import INSIDE
 
 KEYS = {"TOGETHER_API_KEY": "tgp-hush-hush", "OPENAI_API_KEY": "sk-hush-hush", "LANGSMITH_API_KEY": "lsv2-hush-hush"}
-TREE = [
-    (0, "llm", "ChatMoA"),
-    (1, "chain", "MoA"),
-    (2, "chain", "layer_1_proposer_01"),
-    (3, "llm", "a"),
-    (2, "chain", "layer_1_proposer_02"),
-    (3, "llm", "b"),
-    (2, "chain", "aggregator"),
-    (3, "llm", "aggregator"),
-]
 USAGE = {
     "prompt_tokens": 10,
     "completion_tokens": 5,
@@ -227,7 +218,7 @@ def assert_whole(server: LangSmithServer, answer: AIMessage) -> None:
     tree = server.tree()
     (start,) = [index for index, line in enumerate(tree) if line[2] == "ChatMoA"]
     depth = tree[start][0]
-    assert [(line[0] - depth, *line[1:]) for line in tree[start : start + len(TREE)]] == TREE
+    assert [(line[0] - depth, *line[1:]) for line in tree[start : start + len(INSIDE)]] == INSIDE
     assert [kind for _, kind, _ in tree].count("llm") == 4
     assert sorted(server.begun) == sorted(server.runs)
     assert all(run["end_time"] and not run.get("error") for run in server.runs.values())
@@ -303,7 +294,7 @@ def test_a_batch_has_a_tree_for_each_of_its_questions(by_environment, providers,
     model = mixture(providers)
     completed(model.batch(questions) if way is batch else model.abatch(questions))
     wait_for_all_tracers()
-    assert by_environment.tree() == TREE * 3
+    assert by_environment.tree() == INSIDE * 3
     asked = [root["inputs"]["messages"][0][0]["kwargs"]["content"] for root in by_environment.roots()]
     assert sorted(asked) == sorted(questions)
     assert total(by_environment)["total_tokens"] == 3 * 45
@@ -344,7 +335,7 @@ def test_a_failure_is_told_where_it_happened_and_every_run_ends(by_environment, 
     with pytest.raises(BadRequestError, match="scripted failure"):
         completed(way(mixture(providers), "Please fail."))
     wait_for_all_tracers()
-    assert by_environment.tree() == TREE
+    assert by_environment.tree() == INSIDE
     assert all(run["end_time"] for run in by_environment.runs.values())
     runs = runs_by_name(by_environment)
     assert "Incorrect API key" in runs["b"]["error"]

@@ -1,32 +1,24 @@
-"""The paper's prompt, byte for byte: the expected texts are those of togethercomputer/MoA, utils.py."""
+"""The paper's prompt, byte for byte."""
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from langchain_moa.prompts import AGGREGATE_AND_SYNTHESIZE, with_references, with_system
-
-UPSTREAM = """You have been provided with a set of responses from various open-source models to the latest user \
-query. Your task is to synthesize these responses into a single, high-quality response. It is crucial to critically \
-evaluate the information provided in these responses, recognizing that some of it may be biased or incorrect. Your \
-response should not simply replicate the given answers but should offer a refined, accurate, and comprehensive reply \
-to the instruction. Ensure your response is well-structured, coherent, and adheres to the highest standards of \
-accuracy and reliability.
-
-Responses from models:"""
+from tests.upstream import SYNTHESIZE
 
 
 def test_the_prompt_is_upstreams():
-    assert AGGREGATE_AND_SYNTHESIZE == UPSTREAM
+    assert AGGREGATE_AND_SYNTHESIZE == SYNTHESIZE
 
 
 def test_references_are_numbered_lines_in_front_of_the_conversation():
     question = HumanMessage("What is 6 x 7?")
     seen = with_references([question], ["42", "It is\nforty-two."])
-    assert seen == [SystemMessage(UPSTREAM + "\n1. 42\n2. It is\nforty-two."), question]
+    assert seen == [SystemMessage(SYNTHESIZE + "\n1. 42\n2. It is\nforty-two."), question]
 
 
 def test_the_callers_system_message_stays_first_and_is_continued_after_a_blank_line():
     seen = with_references([SystemMessage("Be brief."), HumanMessage("Hi")], ["Hello."])
-    assert seen == [SystemMessage("Be brief.\n\n" + UPSTREAM + "\n1. Hello."), HumanMessage("Hi")]
+    assert seen == [SystemMessage("Be brief.\n\n" + SYNTHESIZE + "\n1. Hello."), HumanMessage("Hi")]
 
 
 def test_a_system_message_of_content_blocks_is_continued_by_a_block():

@@ -10,18 +10,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA
 from tests.fakes import ScriptedChatModel
-from tests.traces import TreeTracer
+from tests.traces import INSIDE, TreeTracer
 
-INSIDE = [
-    (0, "llm", "ChatMoA"),
-    (1, "chain", "MoA"),
-    (2, "chain", "layer_1_proposer_01"),
-    (3, "llm", "a"),
-    (2, "chain", "layer_1_proposer_02"),
-    (3, "llm", "b"),
-    (2, "chain", "aggregator"),
-    (3, "llm", "aggregator"),
-]
 DETAILED = {
     "input_tokens": 10,
     "output_tokens": 5,
