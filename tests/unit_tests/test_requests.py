@@ -7,6 +7,7 @@ import threading
 
 import openai
 import pytest
+from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA, ProposersFailedError
 from langchain_moa.http import http_clients
@@ -160,7 +161,8 @@ def test_a_caller_that_goes_away_cancels_the_calls_inside(together):
     assert [body["model"] for body in server.requests] == ["lab/a"]
 
 
-def test_a_stream_that_is_left_early_closes_the_aggregators_connection(together):
+@pytest.mark.parametrize("politely", [True, False], ids=["aclose", "garbage collection"])
+def test_a_stream_that_is_left_early_closes_the_aggregators_connection(together, politely):
     gate = threading.Event()
     server = together({"lab/a": "reference", "lab/c": Reply(text="one two three", gate=gate)})
     model = ChatMoA(proposers=["lab/a"], aggregator="lab/c")
@@ -170,8 +172,37 @@ def test_a_stream_that_is_left_early_closes_the_aggregators_connection(together)
         async for chunk in stream:
             if chunk.text:
                 break
-        await stream.aclose()
+        if politely:
+            await stream.aclose()
+        del stream
+        gc.collect()
+        await asyncio.to_thread(server.wait_for, lambda: server.closed_by_client == ["lab/c"])
 
     asyncio.run(leave())
-    server.wait_for(lambda: server.closed_by_client == ["lab/c"])
     gate.set()
+
+
+def test_cancelling_an_enclosing_graph_cancels_the_calls_inside(together):
+    gate = threading.Event()
+    server = together({"lab/a": Reply(text="late", gate=gate), "lab/c": "never"})
+    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c")
+
+    async def ask(state):
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "ask")
+
+    async def leave() -> None:
+        call = asyncio.create_task(graph.compile().ainvoke({"messages": "Hi"}))
+        await asyncio.to_thread(server.wait_for, lambda: server.requests)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+    asyncio.run(leave())
+    server.wait_for(lambda: server.closed_by_client == ["lab/a"])
+    gate.set()
+    assert [body["model"] for body in server.requests] == ["lab/a"]
