@@ -1,0 +1,1 @@
+"""What is measured. Not part of the tests; `README.md` says how to run it."""
