@@ -132,8 +132,7 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
 
     def _update(self, reply: Any, question: Question, clock: LayerClock) -> tuple[dict[str, Any], Event]:
         """Turn a reply or an error into what the node writes and what it reports."""
-        message, error, status = _judge(reply)
-        text = reference_text(message) if message else ""
+        message, text, error, status = _judge(reply)
         call = self._call(
             status=status,
             seconds=round(perf_counter() - question.started, 3),
@@ -155,17 +154,18 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
         return update, ("moa_proposer_end", {**self._about(), **call, **progress})
 
 
-def _judge(reply: Any) -> tuple[BaseMessage | None, Exception | None, Status]:
-    """Tell what a proposer's reply is worth: the message, what is wrong with it, and the status."""
+def _judge(reply: Any) -> tuple[BaseMessage | None, str, Exception | None, Status]:
+    """Tell what a proposer's reply is worth: the message, its text for others, what is wrong, and the status."""
     if isinstance(reply, LayerClosedError):
-        return None, reply, "cancelled"
+        return None, "", reply, "cancelled"
     if isinstance(reply, Exception):
-        return None, reply, "timeout" if isinstance(reply, TimeoutError | ModelTimeoutError) else "failed"
+        return None, "", reply, "timeout" if isinstance(reply, TimeoutError | ModelTimeoutError) else "failed"
     if isinstance(reply, str):
         reply = AIMessage(reply)
     if not isinstance(reply, BaseMessage):
-        return None, TypeError(f"a proposer returns a message, not {type(reply).__name__}"), "failed"
+        return None, "", TypeError(f"a proposer returns a message, not {type(reply).__name__}"), "failed"
     reason = reply.response_metadata.get("finish_reason") or reply.response_metadata.get("stop_reason")
-    if not reference_text(reply):
-        return reply, MoAError(f"empty answer (finish reason: {reason})"), "empty"
-    return reply, None, "truncated" if reason in ("length", "max_tokens") else "ok"
+    text = reference_text(reply)
+    if not text:
+        return reply, text, MoAError(f"empty answer (finish reason: {reason})"), "empty"
+    return reply, text, None, "truncated" if reason in ("length", "max_tokens") else "ok"

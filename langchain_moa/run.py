@@ -209,7 +209,7 @@ def foresee_run(
     run_id = config.get("run_id") or uuid4()
     run = ForeseenRun(
         run_id=run_id,
-        handlers=manager.configure(callbacks, own).handlers,
+        handlers=manager.configure(callbacks, own).handlers if own else callbacks.handlers,
         inheritable_handlers=callbacks.inheritable_handlers,
         inheritable_tags=callbacks.inheritable_tags,
         inheritable_metadata=callbacks.inheritable_metadata,
