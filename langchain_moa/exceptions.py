@@ -5,11 +5,13 @@
     - ProposersFailedError  (ModelError)  too few proposers of a layer answered; .layer, .errors by proposer name
     - DeadlineError         (TimeoutError) a call was not finished at its deadline
     - LocalModelError                     the embedded local model can't be found, loaded or fetched
+    - DatasetError          (ValueError)  a benchmark's file is missing or malformed; .path, .line
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from langchain_core.exceptions import LangChainException, ModelError, ModelTimeoutError
 
@@ -50,3 +52,19 @@ class DeadlineError(MoAError, ModelTimeoutError, TimeoutError):
 
 class LocalModelError(MoAError):
     """The embedded local model can't be found, loaded or fetched."""
+
+
+class DatasetError(MoAError, ValueError):
+    """A benchmark's file is missing or malformed."""
+
+    def __init__(self, message: str, *, path: Path, line: int | None = None) -> None:
+        """Keep the place.
+
+        Args:
+            message: What the user reads. It is shown after the place.
+            path: The file.
+            line: From 1; `None`: the whole file.
+        """
+        super().__init__(f"{path}{'' if line is None else f':{line}'}: {message}")
+        self.path = path
+        self.line = line
