@@ -1,193 +1,216 @@
-"""The node that has the aggregator write the answer."""
+"""How references become one answer: synthesize, select, vote or analyze.
+
+Each way is a plan: a generator that yields the questions it has for the aggregator on the way, is sent what they are
+answered with, and returns how the answer comes about. So the sync and the async node share every line of it.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
-from typing import Any, cast
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, message_chunk_to_message
-from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
-from langchain_core.runnables import Runnable, RunnableConfig
+from pydantic import BaseModel, Field
 
-from langchain_moa.events import aemit, child_config, current_call, current_tools, emit, shared_by
-from langchain_moa.layer import Layer, Question, describe
-from langchain_moa.models import model_name, model_profile
-from langchain_moa.state import MoAState, ProposerCall
-from langchain_moa.turns import Turns
-from langchain_moa.views import fitting_content
+from langchain_moa.answer_keys import AnswerKey, answer_of, final_answer
+from langchain_moa.ballot import Ballot
+from langchain_moa.exceptions import MoAError, describe
+from langchain_moa.prompts import Render, paper, to_analyze, to_select, with_analysis
+from langchain_moa.state import Reference
 
-logger = logging.getLogger(__name__)
+Mode = Literal["synthesize", "select", "vote", "analyze"]
 
 
-class AskAggregator(Runnable[MoAState, dict[str, Any]]):
-    """A node: the answer, with what the proposers did in its metadata."""
+@dataclass(frozen=True, kw_only=True)
+class Aggregation:
+    """How the references of a mixture become one answer."""
 
-    def __init__(self, models: Sequence[Runnable[Any, Any]], *, layers: Sequence[Layer], turns: Turns) -> None:
-        """Keep who is asked.
+    mode: Mode = "synthesize"
 
-        Args:
-            models: Who writes the answer, then who is tried when the one before fails before its first token.
-            layers: All layers, first to last.
-            turns: Is told that a turn has its answer.
+    debias: bool = False
+    """Select: ask the judge twice, with the candidates in both orders."""
+
+    answer_key: AnswerKey = final_answer
+    """Vote: from a text to its answer."""
+
+    window: int | None = None
+    """Most references that the aggregator sees at once; `None`: all of them."""
+
+    reserve: int = 3
+    """Places in the window that the synthesis so far takes, so that it counts for more."""
+
+    render: Render = paper
+    """How references are shown."""
+
+    def __post_init__(self) -> None:
+        """Check that it can work.
+
+        Raises:
+            ValueError: The options contradict each other.
         """
-        self._models = models
-        self._layers = layers
-        self._turns = turns
-
-    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        """Ask the aggregator, and if need be its fallbacks."""
-        config = config or {}
-        failed: list[dict[str, Any]] = []
-        for model in self._models:
-            attempt = self._attempt(model, input, config)
-            emit(attempt.question.opening if not failed else [], config)
-            try:
-                answer = attempt.ask()
-            except Exception as error:
-                if model is self._models[-1] or attempt.has_begun:
-                    raise
-                failed.append(attempt.failure(error))
-            else:
-                return self._update(input, attempt, answer, failed)
-        raise AssertionError  # the last model returns or raises
-
-    async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        """Ask the aggregator, and if need be its fallbacks."""
-        config = config or {}
-        failed: list[dict[str, Any]] = []
-        for model in self._models:
-            attempt = self._attempt(model, input, config)
-            await aemit(attempt.question.opening if not failed else [], config)
-            try:
-                answer = await attempt.aask()
-            except Exception as error:
-                if model is self._models[-1] or attempt.has_begun:
-                    raise
-                failed.append(attempt.failure(error))
-            else:
-                return self._update(input, attempt, answer, failed)
-        raise AssertionError  # the last model returns or raises
-
-    def _attempt(self, model: Runnable[Any, Any], state: MoAState, config: RunnableConfig) -> _Attempt:
-        last = self._layers[-1]
-        conversation = fitting_content(state["messages"], model_profile(model))
-        has_tools = bool(current_tools(config))
-        messages, trimmed = last.place(conversation, state, reader=model, has_tools=has_tools)
-        start = {"model": model_name(model), "references": len(last.references(state))}
-        question = Question(
-            messages=messages,
-            references_trimmed=trimmed,
-            config=config,
-            child=child_config(config, run_name="aggregator", tag="moa:aggregator"),
-            opening=[last.ended(state), ("moa_aggregator_start", start)],
-            started=perf_counter(),
-        )
-        shared_by(state, config).check()
-        call = current_call(config)
-        return _Attempt(
-            model=model,
-            question=question,
-            arguments=call.aggregator_kwargs if call else {},
-            on_chunk=call.on_chunk if call else None,
-        )
-
-    def _update(
-        self, state: MoAState, attempt: _Attempt, answer: AIMessage, failed: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Write the answer at the end of the conversation, with an account of all calls in its metadata."""
-        calls = state["calls"]
-        layers = [[calls[node] for node in layer.nodes] for layer in self._layers]
-        account = {
-            "layers": layers,
-            "aggregator": {
-                "model": answer.response_metadata.get("model_name") or model_name(attempt.model),
-                "seconds": attempt.seconds(),
-                "first_token_seconds": attempt.first_token_seconds,
-                "usage": answer.usage_metadata,
-            },
-            "aggregation": "synthesize",
-            "degraded": [*self._degraded(layers, state, attempt.question), *failed],
-        }
-        self._turns.answered(state["messages"], has_tools=bool(current_tools(attempt.question.config)))
-        metadata = {**answer.response_metadata, "moa": account}
-        return {"messages": [answer.model_copy(update={"response_metadata": metadata})]}
-
-    def _degraded(self, layers: list[list[ProposerCall]], state: MoAState, question: Question) -> list[dict[str, Any]]:
-        """List what was less than asked for, in the order in which it happened."""
-        degraded: list[dict[str, Any]] = []
-        for layer, calls in zip(self._layers, layers, strict=True):
-            for call in calls:
-                where = {"layer": layer.number, "proposer": call["proposer"]}
-                if call.get("references_trimmed"):
-                    degraded.append({"reason": "references_trimmed", **where})
-                if call["status"] not in ("ok", "skipped"):
-                    degraded.append({"reason": f"proposer_{call['status']}", **where})
-        if question.references_trimmed:
-            degraded.append({"reason": "references_trimmed"})
-        last = self._layers[-1]
-        if not last.references(state) and not last.is_skipped(state):
-            degraded.append({"reason": "aggregated_alone", "layer": last.number})
-        return degraded
-
-
-class _Attempt:
-    """One call of an aggregator: whole, or chunk by chunk for whoever listens."""
-
-    def __init__(
-        self,
-        *,
-        model: Runnable[Any, Any],
-        question: Question,
-        arguments: Mapping[str, Any],
-        on_chunk: Callable[[AIMessageChunk], None] | None,
-    ) -> None:
-        self.model = model
-        self.question = question
-        self.first_token_seconds: float | None = None
-        self._arguments = arguments
-        self._on_chunk = on_chunk
-        self._chunks: list[AIMessageChunk] = []
+        if self.debias and self.mode != "select":
+            msg = f"debias is for aggregation='select', not {self.mode!r}."
+            raise ValueError(msg)
+        if self.window is not None and not 1 <= self.reserve < self.window:
+            msg = f"reserve is {self.reserve}; give at least 1, and less than the window of {self.window}."
+            raise ValueError(msg)
 
     @property
-    def has_begun(self) -> bool:
-        """Whether a part of the answer is with the caller already."""
-        return self.first_token_seconds is not None
+    def schema(self) -> type[BaseModel] | None:
+        """What a judge answers with, when there is one."""
+        schemas: dict[Mode, type[BaseModel]] = {"select": Verdict, "analyze": Analysis}
+        return schemas.get(self.mode)
 
-    def ask(self) -> AIMessage:
-        question = self.question
-        if self._on_chunk is None:
-            return cast("AIMessage", self.model.invoke(question.messages, question.child, **self._arguments))
-        for chunk in self.model.stream(question.messages, question.child, **self._arguments):
-            self._on_chunk(self._keep(chunk))
-        return self._merged()
 
-    async def aask(self) -> AIMessage:
-        question = self.question
-        if self._on_chunk is None:
-            return cast("AIMessage", await self.model.ainvoke(question.messages, question.child, **self._arguments))
-        async for chunk in self.model.astream(question.messages, question.child, **self._arguments):
-            self._on_chunk(self._keep(chunk))
-        return self._merged()
+class Verdict(BaseModel):
+    """Which response is the best."""
 
-    def seconds(self) -> float:
-        return round(perf_counter() - self.question.started, 3)
+    best: int = Field(description="Number of the best response, from 1.")
+    reason: str = Field(description="Why it is the best, in one sentence.")
 
-    def failure(self, error: Exception) -> dict[str, Any]:
-        logger.warning("Aggregator %r failed before its first token: %s", model_name(self.model), error)
-        return {"reason": "aggregator_failed", "model": model_name(self.model), "error": describe(error)}
 
-    def _keep(self, message: AIMessage) -> AIMessageChunk:
-        """Keep what a stream yielded: a chunk, or a whole message when the model does not stream."""
-        if not isinstance(message, AIMessageChunk):
-            message = AIMessageChunk(**message.model_dump(exclude={"type"}))
-        # Providers open a stream with a chunk that says nothing but the role.
-        if not self.has_begun and (message.content or message.tool_call_chunks or message.additional_kwargs):
-            self.first_token_seconds = self.seconds()
-        self._chunks.append(message)
-        return message
+class Analysis(BaseModel):
+    """How the responses compare."""
 
-    def _merged(self) -> AIMessage:
-        # Merged once: adding chunks up one by one costs quadratic time.
-        return cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(*self._chunks)))
+    consensus: list[str] = Field(description="What all or most responses agree on.")
+    contradictions: list[str] = Field(description="Where they contradict each other, and which side is right.")
+    partial_coverage: list[str] = Field(description="What matters and only some of them cover.")
+    unique_insights: list[str] = Field(description="What matters and only one of them has seen.")
+    blind_spots: list[str] = Field(description="What matters and all of them have missed.")
+
+
+class UnusableError(MoAError):
+    """A judge's reply can't be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One question to the aggregator on the way to the answer."""
+
+    name: str
+    texts: Sequence[str]
+    """The references that it is about."""
+
+    render: Render
+    schema: type[BaseModel] | None = None
+    """What it is answered with; `None`: a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How the answer comes about."""
+
+    by: Mode
+    winner: Reference | None = None
+    """Its text is the answer; `None`: the aggregator writes it."""
+
+    texts: Sequence[str] = ()
+    """What the aggregator writes it from."""
+
+    render: Render = paper
+    account: Mapping[str, Any] = field(default_factory=dict)
+    """What the answer's metadata says about it."""
+
+    degraded: Sequence[Mapping[str, Any]] = ()
+
+
+Plan = Generator[Step, Any, Outcome]
+"""Yields steps, is sent what they are answered with, and has the error thrown in of one that failed."""
+
+
+def plan(how: Aggregation, references: Sequence[Reference], complete: Sequence[Reference]) -> Plan:
+    """Return the plan that leads from a layer's references to the answer.
+
+    Args:
+        how: The mixture's way.
+        references: In the order in which they are shown.
+        complete: Those among them that were not cut off.
+    """
+    ways: dict[Mode, Callable[[], Plan]] = {
+        "synthesize": partial(_synthesize, how, references),
+        "select": partial(_select, how, references, complete),
+        "vote": partial(_vote, how, references, complete),
+        "analyze": partial(_analyze, how, references),
+    }
+    # Without any reference the aggregator answers alone.
+    return ways[how.mode if references else "synthesize"]()
+
+
+def _synthesize(how: Aggregation, references: Sequence[Reference], **outcome: Any) -> Plan:
+    """Have the aggregator read all references, or window by window, as Self-MoA-Seq does (arXiv:2502.00674)."""
+    texts = [reference["content"] for reference in references]
+    number = 0
+    while how.window is not None and len(texts) > how.window:
+        number += 1
+        best = yield Step(name=f"pass_{number}", texts=texts[: how.window], render=how.render)
+        texts = [best] * how.reserve + texts[how.window :]
+    return Outcome(**{"by": "synthesize", "texts": texts, "render": how.render, **outcome})
+
+
+def _select(how: Aggregation, references: Sequence[Reference], complete: Sequence[Reference]) -> Plan:
+    if not complete:
+        return (yield from _instead(how, references, reason="no_complete_candidate"))
+    if len(complete) == 1:
+        return Outcome(by="select", winner=complete[0], account=_selected(complete[0], "the only candidate"))
+    try:
+        best, reason = yield from _ask_judge(complete, name="select")
+        if how.debias:
+            other, _ = yield from _ask_judge(complete[::-1], name="select_reversed")
+            if other is not best:
+                return (yield from _instead(how, references, reason="verdicts_disagree"))
+    except Exception as error:
+        return (yield from _instead(how, references, reason="verdict_unusable", error=error))
+    return Outcome(by="select", winner=best, account=_selected(best, reason))
+
+
+def _ask_judge(candidates: Sequence[Reference], *, name: str) -> Generator[Step, Any, tuple[Reference, str]]:
+    texts = [candidate["content"] for candidate in candidates]
+    verdict: Verdict = yield Step(name=name, texts=texts, render=to_select, schema=Verdict)
+    if not 1 <= verdict.best <= len(candidates):
+        msg = f"the judge named response {verdict.best} of {len(candidates)}"
+        raise UnusableError(msg)
+    return candidates[verdict.best - 1], verdict.reason
+
+
+def _selected(reference: Reference, reason: str) -> dict[str, Any]:
+    return {"selected": {"proposer": reference["proposer"], "reason": reason}}
+
+
+def _vote(how: Aggregation, references: Sequence[Reference], complete: Sequence[Reference]) -> Plan:
+    answers = [answer_of(reference["content"], how.answer_key) for reference in complete]
+    ballot = Ballot(len(answers))
+    for answer in answers:
+        ballot.cast(answer)
+    votes = {str(answer): count for answer, count in ballot.votes.most_common()}
+    if (winner := ballot.winner) is None:
+        reason = "vote_tied" if votes else "vote_without_answer"
+        return (yield from _instead(how, references, reason=reason, account={"vote": {"votes": votes}}))
+    voice = complete[answers.index(winner)]
+    vote = {"votes": votes, "answer": str(winner), "proposer": voice["proposer"]}
+    return Outcome(by="vote", winner=voice, account={"vote": vote})
+
+
+def _analyze(how: Aggregation, references: Sequence[Reference]) -> Plan:
+    texts = [reference["content"] for reference in references]
+    try:
+        analysis: Analysis = yield Step(name="analyze", texts=texts, render=to_analyze, schema=Analysis)
+    except Exception as error:
+        return (yield from _instead(how, references, reason="analysis_unusable", error=error))
+    render = with_analysis(how.render, analysis.model_dump_json(indent=1))
+    return Outcome(by="analyze", texts=texts, render=render, account={"analysis": analysis.model_dump()})
+
+
+def _instead(
+    how: Aggregation,
+    references: Sequence[Reference],
+    *,
+    reason: str,
+    error: Exception | None = None,
+    account: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Synthesize after all, and say why."""
+    why: dict[str, Any] = {"reason": reason}
+    if error is not None:
+        why["error"] = describe(error)
+    return (yield from _synthesize(how, references, account=account or {}, degraded=[why]))

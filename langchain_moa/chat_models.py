@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import fields
 from functools import reduce
 from importlib.metadata import version
 from operator import or_
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -24,15 +25,18 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
+from langchain_moa.aggregation import Mode
+from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.conversion import to_chunk, to_result, with_usage
 from langchain_moa.graph import build_graph
 from langchain_moa.handlers import HandlerTypes
 from langchain_moa.layer import ReferencePlacement
-from langchain_moa.limits import Limits
 from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
 from langchain_moa.models import unbound
+from langchain_moa.options import Options
+from langchain_moa.prompts import PromptName
 from langchain_moa.run import GraphRun, belonging_to, current_run, foresee_run
 from langchain_moa.state import MoAState
 from langchain_moa.turns import FanOut
@@ -104,13 +108,41 @@ class ChatMoA(BaseChatModel):
     on_failure: Literal["raise", "aggregate_alone"] = "raise"
     """After a failure: raise `ProposersFailedError`, or let the aggregator answer without any reference."""
 
+    aggregation: Mode = "synthesize"
+    """How references become the answer: the aggregator writes it from them; as the judge it `"select"`s the best one;
+    proposals `"vote"`; or it `"analyze"`s them first. With tools or a schema it always synthesizes."""
+
+    debias: bool = False
+    """Select: ask the judge twice, with the candidates in both orders, and synthesize when the verdicts differ."""
+
+    answer_key: Annotated[AnswerKey | str | None, SkipValidation] = None
+    r"""Vote: from a proposal's text to what it answers (see `langchain_moa.answer_keys`), or a regular expression whose
+    first group, or all of it, is the answer. Default: what is in the last `\boxed{}`, else an option letter, else a
+    number."""
+
+    window: int | None = Field(default=None, ge=2)
+    """Most references that the aggregator sees at once; with more it works in passes (Self-MoA-Seq, arXiv 2502.00674).
+    Default: the line-up's, or all."""
+
+    reserve: int = Field(default=3, ge=1)
+    """Places in the window that the synthesis so far takes, so that it counts for more."""
+
+    prompt: PromptName = "paper"
+    """How references are shown: as the paper has it, or `"fenced"`, each between marks and named untrusted."""
+
+    shuffle: bool = False
+    """Show references in a random order; it is in the answer's `response_metadata["moa"]["order"]`."""
+
+    shuffle_seed: int = 0
+    """The same seed gives the same order for the same question."""
+
     reference_placement: ReferencePlacement = "auto"
     """Where references go: `"system"`, in front, as the paper has it; `"tail"`, after the conversation, so that an
     agent's steps share a prefix that prompt caches know; `"auto"`: tail when tools are bound, else system."""
 
     fan_out: FanOut = "auto"
-    """When the proposers are asked: `"always"`; `"user_turn"`, once per message of the user; a callable from the
-    messages to a bool; `"auto"`: user_turn when tools are bound, else always."""
+    """When the proposers are asked: `"always"`; `"user_turn"`, once per message of the user; a callable or a Runnable
+    from the messages to a bool (see `langchain_moa.gates`); `"auto"`: user_turn when tools are bound, else always."""
 
     include_references: bool = False
     """Put the references' texts into the answer's `response_metadata["moa"]`."""
@@ -145,15 +177,8 @@ class ChatMoA(BaseChatModel):
             timeout=self.timeout,
             cache=self.cache is not False,
         )
-        graph = build_graph(
-            self._mixture,
-            limits=Limits(quorum=self.quorum, grace=self.grace, deadline=self.deadline),
-            min_references=self.min_references,
-            on_failure=self.on_failure,
-            reference_placement=self.reference_placement,
-            fan_out=self.fan_out,
-            include_references=self.include_references,
-        )
+        options = Options(**{option.name: getattr(self, option.name) for option in fields(Options)})
+        graph = build_graph(self._mixture, options)
         # Without `checkpointer=False` a graph around this model would keep every proposal in its database.
         compiled = graph.compile(checkpointer=False, name="MoA")
         self._graph = compiled.with_config(recursion_limit=len(graph.nodes) + 2)
@@ -186,6 +211,9 @@ class ChatMoA(BaseChatModel):
             "include_references": self.include_references,
             # Core has a `stop` of its own here, which is the call's.
             "default_stop": self.stop,
+            "aggregation": [self.aggregation, self.debias, self.window, self.reserve, self.prompt],
+            "shuffle": self.shuffle and self.shuffle_seed,
+            "answer_key": repr(self.answer_key),
             "fan_out": self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out),
         }
         return {"model": self.model, **self._mixture.identity, **rules}

@@ -71,6 +71,13 @@ def current_tools(config: RunnableConfig) -> Sequence[Any]:
     return (call.aggregator_kwargs.get("tools") if call else None) or ()
 
 
+def is_plain(config: RunnableConfig) -> bool:
+    """Tell whether the answer is a text of the aggregator's own form: no tools, and no schema."""
+    call = current_call(config)
+    arguments = call.aggregator_kwargs if call else {}
+    return not (arguments.get("tools") or arguments.get("response_format"))
+
+
 def child_config(config: RunnableConfig, *, run_name: str, tag: str) -> RunnableConfig:
     """Return the config with which a node asks its model: named and tagged, and not part of the call around it."""
     configurable = {key: value for key, value in config.get("configurable", {}).items() if key != _CALL}

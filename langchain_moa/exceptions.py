@@ -68,3 +68,8 @@ class DatasetError(MoAError, ValueError):
         super().__init__(f"{path}{'' if line is None else f':{line}'}: {message}")
         self.path = path
         self.line = line
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as metadata and messages show it."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

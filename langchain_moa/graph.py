@@ -8,10 +8,15 @@ from typing import Any, Literal
 from langchain_core.runnables import Runnable
 from langgraph.graph import START, MessagesState, StateGraph
 
-from langchain_moa.aggregation import AskAggregator
-from langchain_moa.layer import Layer, ReferencePlacement
-from langchain_moa.limits import Limits, Quorum
+from langchain_moa.aggregating import AskAggregator
+from langchain_moa.aggregation import Aggregation, Mode
+from langchain_moa.answer_keys import AnswerKey
+from langchain_moa.gate import AskRule
+from langchain_moa.layer import Layer, ReferencePlacement, Rules
+from langchain_moa.limits import Quorum
 from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
+from langchain_moa.options import Options
+from langchain_moa.prompts import PromptName
 from langchain_moa.proposing import AskProposer
 from langchain_moa.state import MoAState
 from langchain_moa.turns import FanOut, Turns
@@ -33,7 +38,15 @@ def create_moa_graph(
     deadline: float | None = None,
     min_references: int = 1,
     on_failure: Literal["raise", "aggregate_alone"] = "raise",
+    aggregation: Mode = "synthesize",
+    debias: bool = False,
+    answer_key: AnswerKey | str | None = None,
+    window: int | None = None,
+    reserve: int = 3,
+    prompt: PromptName = "paper",
     reference_placement: ReferencePlacement = "auto",
+    shuffle: bool = False,
+    shuffle_seed: int = 0,
     fan_out: FanOut = "auto",
     include_references: bool = False,
 ) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
@@ -60,54 +73,66 @@ def create_moa_graph(
         max_tokens=max_tokens,
         timeout=timeout,
     )
-    return build_graph(
-        mixture,
-        limits=Limits(quorum=quorum, grace=grace, deadline=deadline),
+    options = Options(
+        quorum=quorum,
+        grace=grace,
+        deadline=deadline,
         min_references=min_references,
         on_failure=on_failure,
+        aggregation=aggregation,
+        debias=debias,
+        answer_key=answer_key,
+        window=window,
+        reserve=reserve,
+        prompt=prompt,
         reference_placement=reference_placement,
+        shuffle=shuffle,
+        shuffle_seed=shuffle_seed,
         fan_out=fan_out,
         include_references=include_references,
     )
+    return build_graph(mixture, options)
 
 
-def build_graph(
-    mixture: Mixture,
-    *,
-    limits: Limits,
-    min_references: int,
-    on_failure: Literal["raise", "aggregate_alone"],
-    reference_placement: ReferencePlacement,
-    fan_out: FanOut,
-    include_references: bool,
-) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
+def build_graph(mixture: Mixture, options: Options) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
     """Build the graph of those who take part. See `create_moa_graph`."""
-    mixture.check(min_references, limits)
+    rules, how = options.rules(), options.how(mixture.window)
+    mixture.check(rules.min_references, rules.limits)
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
-    turns = Turns(fan_out)
+    turns = Turns(options.fan_out)
+    layers = _layers(mixture, rules, how)
     previous: str | list[str] = START
-    stacked: list[Layer] = []
-    for number, members in enumerate(mixture.layers, 1):
-        # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
-        nodes = [f"layer_{number}_proposer_{place:02d}" for place in range(1, len(members) + 1)]
-        layer = Layer(
-            number=number,
-            of=len(mixture.layers),
-            nodes=tuple(nodes),
-            limits=limits,
-            min_references=min_references,
-            on_failure=on_failure,
-            reference_placement=reference_placement,
-        )
-        before = stacked[-1] if stacked else None
-        for node, member in zip(nodes, members, strict=True):
-            ask = AskProposer(member, layer=layer, node=node, before=before, turns=turns, keep_text=include_references)
-            metadata = {"moa_role": "proposer", "moa_layer": number, "moa_proposer": member.name}
+    if not isinstance(options.fan_out, str):
+        rule = AskRule(options.fan_out, layers=list(zip(layers, mixture.layers, strict=True)))
+        graph.add_node("fan_out", rule, metadata={"moa_role": "fan_out"}, destinations=(*layers[0].nodes, "aggregator"))
+        graph.add_edge(START, "fan_out")
+    for before, layer, members in zip([None, *layers[:-1]], layers, mixture.layers, strict=True):
+        for node, member in zip(layer.nodes, members, strict=True):
+            ask = AskProposer(
+                member, layer=layer, node=node, before=before, turns=turns, keep_text=options.include_references
+            )
+            metadata = {"moa_role": "proposer", "moa_layer": layer.number, "moa_proposer": member.name}
             graph.add_node(node, ask, metadata=metadata)
-            graph.add_edge(previous, node)
-        stacked.append(layer)
-        previous = nodes
-    write = AskAggregator(mixture.aggregators, layers=stacked, turns=turns)
+            if before or isinstance(options.fan_out, str):  # a rule goes to the first layer by itself
+                graph.add_edge(previous, node)
+        previous = list(layer.nodes)
+    write = AskAggregator(mixture.aggregators, how=how, layers=layers, turns=turns)
     graph.add_node("aggregator", write, metadata={"moa_role": "aggregator"})
     graph.add_edge(previous, "aggregator")
     return graph
+
+
+def _layers(mixture: Mixture, rules: Rules, how: Aggregation) -> list[Layer]:
+    """Return what the nodes need to know of their layers."""
+    last = len(mixture.layers)
+    return [
+        Layer(
+            number=number,
+            of=last,
+            # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
+            nodes=tuple(f"layer_{number}_proposer_{place:02d}" for place in range(1, len(members) + 1)),
+            rules=rules,
+            answer_key=how.answer_key if how.mode == "vote" and number == last else None,
+        )
+        for number, members in enumerate(mixture.layers, 1)
+    ]

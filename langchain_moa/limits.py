@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -15,6 +15,8 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_moa.ballot import Ballot
 
 Quorum = int | float | None
 """References that are enough: a count, or a fraction of the layer (0.5); `None`: all."""
@@ -64,23 +66,28 @@ class Limits:
 class LayerClock:
     """When one layer of one run is closed. Safe to use from threads and from event loops."""
 
-    def __init__(self, *, needed: int, grace: float, closes_in: float | None) -> None:
+    def __init__(self, *, size: int, needed: int, at_least: int, grace: float, closes_in: float | None) -> None:
         """Open the layer.
 
         Args:
+            size: Proposers that there are.
             needed: Good answers that close it.
-            grace: Seconds between the last of them and the close.
+            at_least: Good answers without which no vote closes it.
+            grace: Seconds between the last of the needed answers and the close.
             closes_in: Seconds after which it closes in any case.
         """
+        self._ballot = Ballot(size)
         self._needed = needed
+        self._at_least = at_least
+        self._good = 0
         self._grace = grace
         self._closes_at = math.inf if closes_in is None else monotonic() + closes_in
         self._changed = threading.Condition()
         self._waiting: set[_Waiting] = set()
         self._finished = 0
 
-    def finish(self, *, is_good: bool) -> int:
-        """Count an answer or a failure; enough good answers close the layer.
+    def finish(self, *, is_good: bool, vote: Hashable | None = None) -> int:
+        """Count an answer or a failure; enough good answers close the layer, and so does a vote that is decided.
 
         Returns:
             How many proposers have finished, this one included.
@@ -88,9 +95,13 @@ class LayerClock:
         with self._changed:
             self._finished += 1
             finished = self._finished
-            self._needed -= is_good
-            is_enough = is_good and self._needed == 0
-        if is_enough:
+            self._good += is_good
+            self._ballot.cast(vote)
+            is_enough = is_good and self._good == self._needed
+            is_decided = self._ballot.is_decided and self._good >= self._at_least
+        if is_decided:
+            self.close()
+        elif is_enough:
             self.close(after=self._grace)
         return finished
 

@@ -26,6 +26,9 @@ class Lineup:
     rounds: int = 1
     """Passes through the proposers. The paper's layers are `rounds + 1`."""
 
+    window: int | None = None
+    """Most references that the aggregator sees at once; `None`: all."""
+
     temperature: float = 0.7
     """Sampling temperature of every call."""
 
@@ -115,6 +118,14 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             aggregator="Qwen/Qwen3.7-Max",
             description="Six samples of one strong model, aggregated by itself",
             source="arXiv:2502.00674, with a model that Together serves now",
+            date="2026-10",
+        ),
+        "self-moa-seq": Lineup(
+            proposers=(Proposer(model="Qwen/Qwen3.7-Max", samples=12),),
+            aggregator="Qwen/Qwen3.7-Max",
+            window=6,
+            description="Twelve samples of one strong model, aggregated six at a time",
+            source="arXiv:2502.00674, section 5, with a model that Together serves now",
             date="2026-10",
         ),
         "local": Lineup(

@@ -31,6 +31,9 @@ class Mixture:
     aggregators: list[Runnable[Any, Any]]
     """The one that writes the answer, then those that are tried when it fails."""
 
+    window: int | None = None
+    """The line-up's: most references that the aggregator sees at once."""
+
     @property
     def aggregator(self) -> Runnable[Any, Any]:
         """Who writes the answer, if nothing fails."""
@@ -131,6 +134,7 @@ def resolve_mixture(
     return Mixture(
         layers=member_layers,
         aggregators=[build_model(writer, **sampling) if isinstance(writer, str) else writer for writer in writers],
+        window=lineup.window if lineup else None,
     )
 
 

@@ -82,6 +82,21 @@ def model_identity(model: Runnable[Any, Any]) -> Any:
     return {**inner.asdict(), **arguments, "key": key}
 
 
+def quiet(model: Runnable[Any, Any], *, cache: bool = True) -> Runnable[Any, Any]:
+    """Return a copy of a model that answers as a whole: nobody outside hears its tokens.
+
+    Args:
+        model: A chat model; another Runnable is returned as it is.
+        cache: Whether it may answer from a cache.
+    """
+    if not isinstance(model, BaseChatModel):
+        return model
+    # A listener upstream would make it stream: an answer of 8,000 tokens then costs a thousand times the CPU.
+    return model.model_copy(
+        update={"disable_streaming": True} if cache else {"disable_streaming": True, "cache": False}
+    )
+
+
 def unbound(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """Return what a chain of `bind` and `with_config` wraps: a chat model, or the Runnable itself."""
     while not isinstance(model, BaseChatModel) and isinstance(inner := getattr(model, "bound", None), Runnable):

@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_moa.limits import Race
-from langchain_moa.models import build_model, model_name, model_profile
+from langchain_moa.models import build_model, model_name, model_profile, quiet
 from langchain_moa.prompts import with_system
 from langchain_moa.views import adviser_view, fitting_content
 
@@ -126,17 +126,12 @@ def _same(model: str | Runnable[Any, Any], other: str | Runnable[Any, Any]) -> b
 
 def _quiet(model: Runnable[Any, Any], proposer: Proposer, *, is_repeated: bool) -> Runnable[Any, Any]:
     """Return the model as it is asked: never token by token, with the proposer's own sampling."""
-    if not isinstance(model, BaseChatModel):
-        return model
-    # A listener upstream would make it stream: an answer of 8,000 tokens then costs a thousand times the CPU.
-    update: dict[str, Any] = {"disable_streaming": True}
-    if is_repeated:  # from a cache, all samples would be the same
-        update["cache"] = False
-    quiet = model.model_copy(update=update)
+    # From a cache, all samples would be the same.
+    silent = quiet(model, cache=not is_repeated)
     own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens}
     if isinstance(proposer.model, str) or not (own := {k: v for k, v in own.items() if v is not None}):
-        return quiet
-    return quiet.bind(**own)
+        return silent
+    return silent.bind(**own)
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -49,7 +49,7 @@ class Shared(dict[int, LayerClock]):
         if self._is_over:
             raise RunOverError
 
-    def clock(self, number: int, *, layers: int, size: int, limits: Limits) -> LayerClock:
+    def clock(self, number: int, *, layers: int, size: int, at_least: int, limits: Limits) -> LayerClock:
         """Return the clock of a layer, which starts when the first of its proposers does.
 
         Args:
@@ -57,6 +57,7 @@ class Shared(dict[int, LayerClock]):
             layers: How many there are. Each may take an even share of what is left of the deadline; the aggregator
                 gets what they leave, a share at least.
             size: Of the layer.
+            at_least: References without which no vote closes it.
             limits: The mixture's.
         """
         self.check()
@@ -64,7 +65,10 @@ class Shared(dict[int, LayerClock]):
             if number not in self:
                 left = None if limits.deadline is None else self._started + limits.deadline - monotonic()
                 share = None if left is None else left / (layers - number + 2)
-                self[number] = LayerClock(needed=limits.needed(size), grace=limits.grace, closes_in=share)
+                needed = limits.needed(size)
+                self[number] = LayerClock(
+                    size=size, needed=needed, at_least=at_least, grace=limits.grace, closes_in=share
+                )
             return self[number]
 
     def close(self) -> None:

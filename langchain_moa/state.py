@@ -48,6 +48,16 @@ class Failure(TypedDict):
     error: Exception | str
 
 
+class GateCall(TypedDict):
+    """What became of the rule that decides whether the proposers are asked."""
+
+    asked: bool
+    """Whether they are."""
+
+    usage: dict[str, UsageMetadata]
+    """Of the models that the rule has asked, by name."""
+
+
 class MoAState(MessagesState):
     """The conversation, and what the proposers made of it."""
 
@@ -59,6 +69,9 @@ class MoAState(MessagesState):
 
     calls: Annotated[dict[str, ProposerCall], operator.or_]
     """By node, so that a turn writes over the one before."""
+
+    gate: GateCall
+    """With a rule in `fan_out`: what it said."""
 
     shared: Annotated[Shared, PerRun]
     """What the nodes of this run share."""

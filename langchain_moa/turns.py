@@ -5,28 +5,24 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable, RunnableConfig
 
-FanOut = Literal["auto", "always", "user_turn"] | Callable[[Sequence[BaseMessage]], bool]
+from langchain_moa.events import current_tools, shared_by
+from langchain_moa.state import MoAState
+
+Rule = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
+"""From the conversation to whether the proposers are asked, at every call."""
+
+FanOut = Literal["auto", "always", "user_turn"] | Rule
 """`always`: at every call. `user_turn`: once per user turn. `auto`: `user_turn` with tools, else `always`."""
 
 # A turn is a handful of texts; more than this many at once in one process are asked again.
 _MAX_TURNS = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """What is decided at the beginning of a run."""
-
-    is_skipped: bool = False
-    """Whether the user's own rule leaves the proposers out."""
-
-    known: Mapping[str, Any] = field(default_factory=dict)
-    """What nodes gave earlier in this turn, by node; they are not asked again."""
 
 
 @dataclass(kw_only=True)
@@ -37,28 +33,45 @@ class _Kept:
     is_answered: bool = False
 
 
+class Turn:
+    """One run's part of a user turn. What its nodes give is kept for the turn's later runs."""
+
+    def __init__(self, kept: _Kept) -> None:
+        """Take what earlier runs of the turn have given."""
+        self.known = dict(kept.updates)
+        """By node; these are not asked again."""
+        self._kept = kept
+
+    def keep(self, node: str, update: Any) -> None:
+        """Keep what `node` gave. Not called for a node that was cancelled."""
+        self._kept.updates[node] = update
+
+    def answered(self) -> None:
+        """Remember that the references have led to an answer."""
+        self._kept.is_answered = True
+
+
 class Turns:
     """What each node of a graph gave in the latest turns, kept in this process."""
 
     def __init__(self, fan_out: FanOut) -> None:
-        """Keep the rule.
-
-        Args:
-            fan_out: When the proposers are asked.
-        """
+        """Keep when the proposers are asked."""
         self._fan_out = fan_out
         self._turns: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
 
-    def begin(self, messages: Sequence[BaseMessage], *, has_tools: bool) -> Turn:
-        """Decide, once for all nodes of a run, who is asked.
+    def current(self, state: MoAState, config: RunnableConfig) -> Turn:
+        """Return the turn that the run of a node belongs to, the same for all nodes of the run."""
+        has_tools = bool(current_tools(config))
+        return shared_by(state, config).decide(lambda: self._begin(state["messages"], has_tools=has_tools))
+
+    def _begin(self, messages: Sequence[BaseMessage], *, has_tools: bool) -> Turn:
+        """Return the turn of a run.
 
         A question that was answered and is asked again begins a new turn; one whose answer failed is tried again.
         """
-        if callable(self._fan_out) and not self._fan_out(messages):
-            return Turn(is_skipped=True)
         if not self._once_per_turn(has_tools):
-            return Turn()
+            return Turn(_Kept())
         is_asked = not messages or isinstance(messages[-1], HumanMessage)
         key = _key(messages)
         with self._lock:
@@ -68,22 +81,7 @@ class Turns:
             self._turns.move_to_end(key)
             while len(self._turns) > _MAX_TURNS:
                 self._turns.popitem(last=False)
-            return Turn(known=dict(kept.updates))
-
-    def keep(self, messages: Sequence[BaseMessage], node: str, update: Any, *, has_tools: bool) -> None:
-        """Keep what `node` gave in this turn. Not called for a node that was cancelled."""
-        if not self._once_per_turn(has_tools):
-            return
-        with self._lock:
-            if kept := self._turns.get(_key(messages)):
-                kept.updates[node] = update
-
-    def answered(self, messages: Sequence[BaseMessage], *, has_tools: bool) -> None:
-        """Remember that this turn's references have led to an answer."""
-        if self._once_per_turn(has_tools):
-            with self._lock:
-                if kept := self._turns.get(_key(messages)):
-                    kept.is_answered = True
+            return Turn(kept)
 
     def _once_per_turn(self, has_tools: bool) -> bool:
         return self._fan_out == "user_turn" or (self._fan_out == "auto" and has_tools)

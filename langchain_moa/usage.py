@@ -15,5 +15,6 @@ def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
     Returns:
         Tokens in and out, with details; `None` when no provider reported anything.
     """
-    usages = [*(call["usage"] for layer in moa["layers"] for call in layer), moa["aggregator"]["usage"]]
+    calls = [*(call for layer in moa["layers"] for call in layer), *moa.get("steps", ()), moa["aggregator"] or {}]
+    usages = [*moa.get("gate", {}).get("usage", {}).values(), *(call.get("usage") for call in calls)]
     return reduce(add_usage, filter(None, usages), None)

@@ -43,6 +43,17 @@ def reference_text(reply: BaseMessage) -> str:
     return "\n".join(filter(None, [text, *_calls_as_text(reply)]))
 
 
+def is_cut_off(reply: BaseMessage) -> bool:
+    """Tell whether a reply ended because it may have no more tokens."""
+    return finish_reason(reply) in ("length", "max_tokens")
+
+
+def finish_reason(reply: BaseMessage) -> str | None:
+    """Return why a provider says that a reply ended."""
+    reason: str | None = reply.response_metadata.get("finish_reason") or reply.response_metadata.get("stop_reason")
+    return reason
+
+
 def adviser_view(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
     """Return a conversation as a proposer sees it; a plain one is returned as it is.
 

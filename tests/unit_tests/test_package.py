@@ -44,22 +44,35 @@ def imports_of(module):
 # Who may import whom; a module that is not named here may import none of ours but `exceptions`.
 MAY_IMPORT = {
     "__init__": {"chat_models", "graph", "proposers", "registration", "state"},
-    "chat_models": {"conversion", "graph", "handlers", "layer", "limits", "mixture", "models", "run", "state", "turns"},
+    "chat_models": {
+        *("aggregation", "answer_keys", "conversion", "graph", "handlers", "layer", "mixture", "models", "options"),
+        *("prompts", "run", "state", "turns"),
+    },
     "conversion": {"run", "usage"},
     "run": {"events", "handlers", "shared", "usage"},
     "events": {"shared", "state"},
     "shared": {"limits"},
     "state": {"shared"},
-    "graph": {"aggregation", "layer", "limits", "mixture", "proposing", "state", "turns"},
-    "aggregation": {"events", "layer", "models", "state", "turns", "views"},
+    "graph": {
+        *("aggregating", "aggregation", "answer_keys", "gate", "layer", "limits", "mixture", "options", "prompts"),
+        *("proposing", "state", "turns"),
+    },
+    "options": {"aggregation", "answer_keys", "layer", "limits", "prompts", "turns"},
+    "aggregating": {"aggregation", "events", "judging", "layer", "models", "state", "turns", "views"},
+    "judging": {"aggregation", "layer", "models", "views"},
+    "aggregation": {"answer_keys", "ballot", "prompts", "state"},
     "proposing": {"events", "layer", "limits", "proposers", "state", "turns", "views"},
-    "layer": {"events", "fitting", "limits", "models", "prompts", "state"},
+    "gate": {"events", "layer", "proposers", "state", "turns"},
+    "turns": {"events", "state"},
+    "layer": {"answer_keys", "events", "fitting", "limits", "models", "prompts", "state"},
+    "limits": {"ballot"},
     "mixture": {"limits", "lineups", "models", "proposers"},
     "lineups": {"proposers"},
     "proposers": {"limits", "models", "prompts", "views"},
     "views": {"prompts"},
     "models": {"http", "local"},
     "http": {"limits"},
+    "gates": {"answer_keys", "models", "views"},
 }
 
 

@@ -1,0 +1,287 @@
+"""The node that makes one answer of the last layer's references."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, message_chunk_to_message
+from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_moa.aggregation import Aggregation, Mode, Outcome, plan
+from langchain_moa.events import Event, aemit, child_config, current_call, current_tools, emit, is_plain, shared_by
+from langchain_moa.exceptions import describe
+from langchain_moa.judging import Asking, Judges
+from langchain_moa.layer import Layer, Question
+from langchain_moa.models import model_name, model_profile
+from langchain_moa.state import MoAState, ProposerCall, Reference
+from langchain_moa.turns import Turns
+from langchain_moa.views import adviser_view, fitting_content
+
+logger = logging.getLogger(__name__)
+
+
+class AskAggregator(Runnable[MoAState, dict[str, Any]]):
+    """A node: the answer, with what the proposers did in its metadata."""
+
+    def __init__(
+        self, models: Sequence[Runnable[Any, Any]], *, how: Aggregation, layers: Sequence[Layer], turns: Turns
+    ) -> None:
+        """Keep who is asked.
+
+        Args:
+            models: Who writes the answer, then who is tried when the one before fails before its first token.
+            how: The way from references to an answer.
+            layers: All layers, first to last.
+            turns: Is told that a turn has its answer.
+
+        Raises:
+            ValueError: The models can't judge, and this way needs a judge.
+        """
+        self._models = models
+        self._how = how
+        self._layers = layers
+        self._turns = turns
+        self._judges = Judges(models, how)
+
+    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
+        """Carry out the plan, then ask the aggregator, and if need be its fallbacks."""
+        work = self._begin(input, config or {})
+        emit([work.layer.ended(input)], work.config)
+        for asking in work.steps(self._judges):
+            emit(work.opening(), work.config)
+            asking.ask()
+        if work.outcome.winner is not None:
+            return self._update(work, work.winner(work.outcome.winner))
+        for model in self._models:
+            attempt = work.attempt(model)
+            emit(work.opening(model), work.config)
+            try:
+                answer = attempt.ask()
+            except Exception as error:
+                if model is self._models[-1] or attempt.has_begun:
+                    raise
+                work.failed.append(attempt.failure(error))
+            else:
+                return self._update(work, answer, attempt)
+        raise AssertionError  # the last model returns or raises
+
+    async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
+        """Carry out the plan, then ask the aggregator, and if need be its fallbacks."""
+        work = self._begin(input, config or {})
+        await aemit([work.layer.ended(input)], work.config)
+        for asking in work.steps(self._judges):
+            await aemit(work.opening(), work.config)
+            await asking.aask()
+        if work.outcome.winner is not None:
+            return self._update(work, work.winner(work.outcome.winner))
+        for model in self._models:
+            attempt = work.attempt(model)
+            await aemit(work.opening(model), work.config)
+            try:
+                answer = await attempt.aask()
+            except Exception as error:
+                if model is self._models[-1] or attempt.has_begun:
+                    raise
+                work.failed.append(attempt.failure(error))
+            else:
+                return self._update(work, answer, attempt)
+        raise AssertionError  # the last model returns or raises
+
+    def _begin(self, state: MoAState, config: RunnableConfig) -> _Work:
+        how = self._how if is_plain(config) else replace(self._how, mode="synthesize")
+        return _Work(how=how, layer=self._layers[-1], state=state, config=config, models=self._models)
+
+    def _update(self, work: _Work, answer: AIMessage, attempt: _Attempt | None = None) -> dict[str, Any]:
+        """Write the answer at the end of the conversation, with an account of all calls in its metadata."""
+        state, outcome = work.state, work.outcome
+        layers = [[state["calls"][node] for node in layer.nodes] for layer in self._layers]
+        degraded = [*self._degraded(layers, state, by=outcome.by), *outcome.degraded, *work.failed]
+        if attempt and attempt.question.references_trimmed:
+            degraded.append({"reason": "references_trimmed"})
+        account: dict[str, Any] = {
+            "layers": layers,
+            "aggregator": attempt and attempt.account(answer),
+            "aggregation": outcome.by,
+            "degraded": degraded,
+            **outcome.account,
+        }
+        if work.steps_taken:
+            account["steps"] = work.steps_taken
+        if "gate" in state:
+            account["gate"] = state["gate"]
+        if self._layers[-1].rules.shuffle_seed is not None:
+            account["order"] = [layer.order(state) for layer in self._layers]
+        self._turns.current(state, work.config).answered()
+        metadata = {**answer.response_metadata, "moa": account}
+        return {"messages": [answer.model_copy(update={"response_metadata": metadata})]}
+
+    def _degraded(self, layers: list[list[ProposerCall]], state: MoAState, *, by: Mode) -> list[dict[str, Any]]:
+        """List what the proposers gave less than asked for, in the order in which it happened."""
+        degraded: list[dict[str, Any]] = []
+        for layer, calls in zip(self._layers, layers, strict=True):
+            for call in calls:
+                where = {"layer": layer.number, "proposer": call["proposer"]}
+                if call.get("references_trimmed"):
+                    degraded.append({"reason": "references_trimmed", **where})
+                # A vote that is decided needs no more voters.
+                if call["status"] not in ("ok", "skipped", "cancelled" if by == "vote" else ""):
+                    degraded.append({"reason": f"proposer_{call['status']}", **where})
+        last = self._layers[-1]
+        if not last.references(state) and not last.is_skipped(state):
+            degraded.append({"reason": "aggregated_alone", "layer": last.number})
+        return degraded
+
+
+@dataclass(kw_only=True, eq=False)
+class _Work:
+    """One run of the node: what it starts from, and how far it is."""
+
+    how: Aggregation
+    layer: Layer
+    """The last one."""
+
+    state: MoAState
+    config: RunnableConfig
+    models: Sequence[Runnable[Any, Any]]
+    outcome: Outcome = field(init=False)
+    """There when the plan's steps have been taken."""
+
+    steps_taken: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    """The aggregators that failed before the one that answered."""
+
+    _is_opened: bool = False
+
+    def steps(self, judges: Judges) -> Iterator[Asking]:
+        """Yield what the plan asks on the way to its outcome; each is to be asked before the next is taken."""
+        way = plan(self.how, self.layer.references(self.state), self.layer.complete(self.state))
+        conversation = adviser_view(self.state["messages"], ())
+        child = child_config(self.config, run_name="judge", tag="moa:judge")
+        try:
+            step = next(way)
+            while True:
+                shared_by(self.state, self.config).check()
+                yield (asking := judges.asking(step, conversation, layer=self.layer, child=child))
+                self.steps_taken.append(asking.account())
+                step = way.throw(asking.error) if asking.error else way.send(asking.reply)
+        except StopIteration as end:
+            self.outcome = end.value
+
+    def opening(self, model: Runnable[Any, Any] | None = None) -> list[Event]:
+        """Return the event that tells of the aggregator's first call; nothing when it was told already."""
+        if self._is_opened:
+            return []
+        self._is_opened = True
+        references = len(self.layer.references(self.state))
+        return [("moa_aggregator_start", {"model": model_name(model or self.models[0]), "references": references})]
+
+    def attempt(self, model: Runnable[Any, Any]) -> _Attempt:
+        """Return a call of an aggregator that is to write the answer."""
+        conversation = fitting_content(self.state["messages"], model_profile(model))
+        messages, trimmed = self.layer.place(
+            conversation,
+            self.outcome.texts,
+            reader=model,
+            has_tools=bool(current_tools(self.config)),
+            render=self.outcome.render,
+        )
+        question = Question(
+            messages=messages,
+            references_trimmed=trimmed,
+            child=child_config(self.config, run_name="aggregator", tag="moa:aggregator"),
+            started=perf_counter(),
+        )
+        shared_by(self.state, self.config).check()
+        call = current_call(self.config)
+        return _Attempt(
+            model=model,
+            question=question,
+            arguments=call.aggregator_kwargs if call else {},
+            on_chunk=call.on_chunk if call else None,
+        )
+
+    def winner(self, reference: Reference) -> AIMessage:
+        """Return a proposal as the answer, in one piece also for whoever listens."""
+        calls = [self.state["calls"][node] for node in self.layer.nodes]
+        model = next(call["model"] for call in calls if call["proposer"] == reference["proposer"])
+        # Only a proposal that has ended by itself can win.
+        metadata = {"finish_reason": "stop", "model_name": model}
+        call = current_call(self.config)
+        if call and call.on_chunk:
+            call.on_chunk(AIMessageChunk(content=reference["content"], response_metadata=metadata))
+        return AIMessage(content=reference["content"], response_metadata=metadata)
+
+
+class _Attempt:
+    """One call of an aggregator: whole, or chunk by chunk for whoever listens."""
+
+    def __init__(
+        self,
+        *,
+        model: Runnable[Any, Any],
+        question: Question,
+        arguments: Mapping[str, Any],
+        on_chunk: Callable[[AIMessageChunk], None] | None,
+    ) -> None:
+        self.model = model
+        self.question = question
+        self.first_token_seconds: float | None = None
+        self._arguments = arguments
+        self._on_chunk = on_chunk
+        self._chunks: list[AIMessageChunk] = []
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the answer is with the caller already."""
+        return self.first_token_seconds is not None
+
+    def ask(self) -> AIMessage:
+        question = self.question
+        if self._on_chunk is None:
+            return cast("AIMessage", self.model.invoke(question.messages, question.child, **self._arguments))
+        for chunk in self.model.stream(question.messages, question.child, **self._arguments):
+            self._on_chunk(self._keep(chunk))
+        return self._merged()
+
+    async def aask(self) -> AIMessage:
+        question = self.question
+        if self._on_chunk is None:
+            return cast("AIMessage", await self.model.ainvoke(question.messages, question.child, **self._arguments))
+        async for chunk in self.model.astream(question.messages, question.child, **self._arguments):
+            self._on_chunk(self._keep(chunk))
+        return self._merged()
+
+    def account(self, answer: AIMessage) -> dict[str, Any]:
+        """Return what the answer's metadata says about the call that wrote it."""
+        return {
+            "model": answer.response_metadata.get("model_name") or model_name(self.model),
+            "seconds": self.seconds(),
+            "first_token_seconds": self.first_token_seconds,
+            "usage": answer.usage_metadata,
+        }
+
+    def seconds(self) -> float:
+        return round(perf_counter() - self.question.started, 3)
+
+    def failure(self, error: Exception) -> dict[str, Any]:
+        logger.warning("Aggregator %r failed before its first token: %s", model_name(self.model), error)
+        return {"reason": "aggregator_failed", "model": model_name(self.model), "error": describe(error)}
+
+    def _keep(self, message: AIMessage) -> AIMessageChunk:
+        """Keep what a stream yielded: a chunk, or a whole message when the model does not stream."""
+        if not isinstance(message, AIMessageChunk):
+            message = AIMessageChunk(**message.model_dump(exclude={"type"}))
+        # Providers open a stream with a chunk that says nothing but the role.
+        if not self.has_begun and (message.content or message.tool_call_chunks or message.additional_kwargs):
+            self.first_token_seconds = self.seconds()
+        self._chunks.append(message)
+        return message
+
+    def _merged(self) -> AIMessage:
+        # Merged once: adding chunks up one by one costs quadratic time.
+        return cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(*self._chunks)))

@@ -1,0 +1,58 @@
+"""The node that asks the user's rule whether the proposers are asked at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import merge_configs
+from langgraph.types import Command
+
+from langchain_moa.events import child_config
+from langchain_moa.layer import Layer
+from langchain_moa.proposers import Member
+from langchain_moa.state import GateCall, MoAState, ProposerCall
+from langchain_moa.turns import Rule
+
+
+class AskRule(Runnable[MoAState, Command[str]]):
+    """A node: on to the first layer, or to the aggregator alone."""
+
+    def __init__(self, rule: Rule, *, layers: Sequence[tuple[Layer, Sequence[Member]]]) -> None:
+        """Keep the rule.
+
+        Args:
+            rule: The user's.
+            layers: All layers with those who would be asked.
+        """
+        self._rule = rule if isinstance(rule, Runnable) else RunnableLambda(rule)
+        self._first = list(layers[0][0].nodes)
+        self._skipped = {
+            node: ProposerCall(
+                proposer=member.name, model=member.model_name, status="skipped", seconds=0.0, usage=None, error=None
+            )
+            for layer, members in layers
+            for node, member in zip(layer.nodes, members, strict=True)
+        }
+
+    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
+        """Ask the rule."""
+        usage = UsageMetadataCallbackHandler()
+        return self._go(self._rule.invoke(list(input["messages"]), _child(config, usage)), usage)
+
+    async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
+        """Ask the rule."""
+        usage = UsageMetadataCallbackHandler()
+        return self._go(await self._rule.ainvoke(list(input["messages"]), _child(config, usage)), usage)
+
+    def _go(self, said: bool, usage: UsageMetadataCallbackHandler) -> Command[str]:
+        call = GateCall(asked=bool(said), usage=usage.usage_metadata)
+        if said:
+            return Command(update={"gate": call}, goto=self._first)
+        return Command(update={"gate": call, "calls": self._skipped}, goto="aggregator")
+
+
+def _child(config: RunnableConfig | None, usage: UsageMetadataCallbackHandler) -> RunnableConfig:
+    return merge_configs(child_config(config or {}, run_name="fan_out", tag="moa:fan_out"), {"callbacks": [usage]})

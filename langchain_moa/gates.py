@@ -1,0 +1,91 @@
+"""Ready-made rules for `fan_out`: when a question is not worth the proposers.
+
+A rule takes the conversation to whether the proposers are asked; without them the aggregator answers alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
+
+from langchain_moa.answer_keys import AnswerKey, answer_of, final_answer
+from langchain_moa.models import build_model, quiet
+from langchain_moa.views import adviser_view, is_cut_off, reference_text
+
+# What a question that two cheap models agree on should take at most.
+_SCOUTS_TOKENS = 1024
+_SCOUTS_SECONDS = 30.0
+
+SMALL_TALK = (
+    *("hi", "hello", "hey", "good morning", "good afternoon", "good evening", "good night", "how are you", "what's up"),
+    *("how is it going", "how's it going", "nice to meet you", "thank you", "thanks", "thx", "cheers", "many thanks"),
+    *("ok", "okay", "got it", "great", "cool", "perfect", "awesome", "bye", "goodbye", "see you", "you're welcome"),
+    *("there", "all", "everyone", "doing", "today", "later", "again", "so much", "very much", "a lot", "and"),
+)
+"""Phrases of which small talk in English is made."""
+
+
+def unless_small_talk(messages: Sequence[BaseMessage], *, phrases: Iterable[str] = SMALL_TALK) -> bool:
+    """Ask the proposers unless the user's last message is made of small talk alone: greetings, thanks, goodbyes.
+
+    Args:
+        messages: The conversation.
+        phrases: In lower case. Give your own, by `functools.partial`, for another language than English.
+    """
+    said = " ".join(re.findall(r"[\w']+", _last_said(messages).lower().replace("\u2019", "'")))
+    phrase = "|".join(map(re.escape, sorted(phrases, key=len, reverse=True)))
+    return re.fullmatch(rf"(?:(?:{phrase})(?: |$))+", said) is None
+
+
+def unless_short_follow_up(messages: Sequence[BaseMessage], *, characters: int = 40) -> bool:
+    """Ask the proposers unless the user answers with fewer than `characters` characters to what was said before."""
+    is_follow_up = any(isinstance(message, AIMessage) for message in messages)
+    return not is_follow_up or len(_last_said(messages).strip()) >= characters
+
+
+def unless_scouts_agree(
+    first: str | Runnable[Any, Any], second: str | Runnable[Any, Any], *, answer_key: AnswerKey = final_answer
+) -> Runnable[Any, bool]:
+    """Return a rule that asks two cheap models first, and the proposers only when these don't agree.
+
+    Published findings disagree on whether agreement is a reason to stop: arXiv:2606.03014 saves time by it, and
+    arXiv:2605.29116 finds that a synthesis repairs answers on which all agreed. A scout that fails, says nothing or is
+    cut off agrees with nobody.
+
+    Args:
+        first: A model string or a chat model.
+        second: Another.
+        answer_key: What a text answers; answers that it can't read agree with nothing.
+    """
+    scouts = {name: _scout(model, answer_key) for name, model in (("first", first), ("second", second))}
+    return RunnableParallel(scouts) | RunnableLambda(_differ, name="differ")
+
+
+def _scout(model: str | Runnable[Any, Any], answer_key: AnswerKey) -> Runnable[Any, Any]:
+    """Return who answers a conversation with what its text comes to, or with `None`."""
+    if isinstance(model, str):
+        model = build_model(model, temperature=None, max_tokens=_SCOUTS_TOKENS, timeout=_SCOUTS_SECONDS)
+    read = RunnableLambda(partial(_read, answer_key=answer_key), name="answer_key")
+    asked: Runnable[Any, Any] = quiet(model) | read
+    return RunnableLambda(partial(adviser_view, tools=())) | asked.with_fallbacks([RunnableLambda(_nothing)])
+
+
+def _read(reply: Any, *, answer_key: AnswerKey) -> Any:
+    return None if is_cut_off(reply) else answer_of(reference_text(reply), answer_key)
+
+
+def _nothing(_: Any) -> None:
+    return None
+
+
+def _differ(answers: dict[str, Any]) -> bool:
+    return answers["first"] is None or answers["first"] != answers["second"]
+
+
+def _last_said(messages: Sequence[BaseMessage]) -> str:
+    return next((message.text for message in reversed(messages) if isinstance(message, HumanMessage)), "")

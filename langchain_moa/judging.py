@@ -1,0 +1,121 @@
+"""Asking the aggregator the questions that a plan has before the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.constants import TAG_NOSTREAM
+from pydantic import BaseModel
+
+from langchain_moa.aggregation import Aggregation, Step, UnusableError
+from langchain_moa.exceptions import describe
+from langchain_moa.layer import Layer
+from langchain_moa.models import model_name, model_profile, quiet
+from langchain_moa.views import fitting_content, reference_text
+
+
+class Judges:
+    """The aggregator and its fallbacks, ready to answer in a schema."""
+
+    def __init__(self, models: Sequence[Runnable[Any, Any]], how: Aggregation) -> None:
+        """Prepare what a way of aggregating needs.
+
+        Args:
+            models: The aggregator, then its fallbacks.
+            how: The way.
+
+        Raises:
+            ValueError: One of them takes no schema, and the way needs one.
+        """
+        self._first = models[0]
+        self._by_schema = {schema: _with_fallbacks(models, schema) for schema in (None, how.schema)}
+
+    def asking(self, step: Step, conversation: list[BaseMessage], *, layer: Layer, child: RunnableConfig) -> Asking:
+        """Return a call that is about to be made for a step of a plan."""
+        seen = fitting_content(conversation, model_profile(self._first))
+        messages, _ = layer.place(seen, step.texts, reader=self._first, render=step.render)
+        # What it says is no part of the answer, for whoever watches the graph's messages.
+        child = {**child, "tags": [*(child.get("tags") or []), TAG_NOSTREAM]}
+        return Asking(
+            step=step, model=self._by_schema[step.schema], name=model_name(self._first), messages=messages, child=child
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class Asking:
+    """One call on the way to the answer. When it was asked, it has a reply or an error."""
+
+    step: Step
+    model: Runnable[Any, Any]
+    name: str
+    """The model's."""
+
+    messages: list[BaseMessage]
+    child: RunnableConfig
+    reply: Any = None
+    """An instance of the step's schema, or a text."""
+
+    error: Exception | None = None
+    _message: AIMessage | None = None
+    _seconds: float = 0
+    _started: float = field(default_factory=perf_counter)
+
+    def ask(self) -> None:
+        """Ask; what goes wrong is kept."""
+        try:
+            self._settle(self.model.invoke(self.messages, self.child))
+        except Exception as error:
+            self._fail(error)
+
+    async def aask(self) -> None:
+        """Ask; what goes wrong is kept."""
+        try:
+            self._settle(await self.model.ainvoke(self.messages, self.child))
+        except Exception as error:
+            self._fail(error)
+
+    def account(self) -> dict[str, Any]:
+        """Return what the answer's metadata says about it."""
+        message = self._message
+        account: dict[str, Any] = {
+            "step": self.step.name,
+            "model": (message and message.response_metadata.get("model_name")) or self.name,
+            "seconds": round(self._seconds, 3),
+            "usage": message and message.usage_metadata,
+        }
+        return {**account, "error": describe(self.error)} if self.error else account
+
+    def _settle(self, answered: Any) -> None:
+        self._seconds = perf_counter() - self._started
+        if self.step.schema is None:
+            self._message, self.reply = answered, reference_text(answered)
+            return
+        self._message, self.reply = answered["raw"], answered["parsed"]
+        if not isinstance(self.reply, BaseModel):
+            raise UnusableError(describe(answered["parsing_error"]) if answered["parsing_error"] else "no verdict")
+
+    def _fail(self, error: Exception) -> None:
+        self._seconds = perf_counter() - self._started
+        self.error = error
+
+
+def _with_fallbacks(models: Sequence[Runnable[Any, Any]], schema: type[BaseModel] | None) -> Runnable[Any, Any]:
+    first, *others = [_in_schema(model, schema) for model in models]
+    return first.with_fallbacks(others) if others else first
+
+
+def _in_schema(model: Runnable[Any, Any], schema: type[BaseModel] | None) -> Runnable[Any, Any]:
+    asked = quiet(model)
+    if schema is None:
+        return asked
+    try:
+        structured: Runnable[Any, Any] = asked.with_structured_output(schema, include_raw=True)  # type: ignore[attr-defined]
+    except (AttributeError, NotImplementedError):
+        msg = f"{model_name(model)!r} can't answer in a schema, which the judge of this aggregation has to."
+        raise ValueError(msg) from None
+    return structured
