@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from langchain_moa.answer_keys import AnswerKey, answer_of, final_answer
 from langchain_moa.ballot import Ballot
@@ -66,8 +66,16 @@ class Aggregation:
 class Verdict(BaseModel):
     """Which response is the best."""
 
-    best: int = Field(description="Number of the best response, from 1.")
+    best: int = Field(description="Number of the best response.", ge=1)
     reason: str = Field(description="Why it is the best, in one sentence.")
+
+
+@cache
+def verdict_among(candidates: int) -> type[Verdict]:
+    """Return the schema of a verdict that can name none but so many candidates."""
+    numbers: Any = Literal[tuple(range(1, candidates + 1))]
+    field = (numbers, Field(description="Number of the best response."))
+    return create_model("Verdict", __base__=Verdict, __doc__=Verdict.__doc__, best=field)
 
 
 class Analysis(BaseModel):
@@ -166,10 +174,7 @@ def _select(how: Aggregation, references: Sequence[Reference], complete: Sequenc
 
 def _ask_judge(candidates: Sequence[Reference], *, name: str) -> Generator[Step, Any, tuple[Reference, str]]:
     texts = [candidate["content"] for candidate in candidates]
-    verdict: Verdict = yield Step(name=name, texts=texts, render=to_select, schema=Verdict)
-    if not 1 <= verdict.best <= len(candidates):
-        msg = f"the judge named response {verdict.best} of {len(candidates)}"
-        raise UnusableError(msg)
+    verdict: Verdict = yield Step(name=name, texts=texts, render=to_select, schema=verdict_among(len(candidates)))
     return candidates[verdict.best - 1], verdict.reason
 
 

@@ -52,7 +52,7 @@ def boxed(text: str) -> Hashable | None:
         depth += {"{": 1, "}": -1}.get(character, 0)
         if depth == 0:
             content = rest[:end]
-            only = _NUMBER.fullmatch(content.strip().strip("$%"))
+            only = _NUMBER.fullmatch(content.strip(" \n$%\\"))
             return _as_number(only[0]) if only else re.sub(r"\s+", "", content) or None
     return None
 

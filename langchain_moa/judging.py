@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from time import perf_counter
 from typing import Any
 
@@ -32,17 +33,24 @@ class Judges:
         Raises:
             ValueError: One of them takes no schema, and the way needs one.
         """
-        self._first = models[0]
-        self._by_schema = {schema: _with_fallbacks(models, schema) for schema in (None, how.schema)}
+        self._given = models
+        self._in_schema = cache(lambda schema: _with_fallbacks(self._models, schema))
+        if how.schema:  # tells at construction what can't be asked
+            self._in_schema(how.schema)
+
+    @cached_property
+    def _models(self) -> list[Runnable[Any, Any]]:
+        return [quiet(model) for model in self._given]
 
     def asking(self, step: Step, conversation: list[BaseMessage], *, layer: Layer, child: RunnableConfig) -> Asking:
         """Return a call that is about to be made for a step of a plan."""
-        seen = fitting_content(conversation, model_profile(self._first))
-        messages, _ = layer.place(seen, step.texts, reader=self._first, render=step.render)
+        first = self._models[0]
+        seen = fitting_content(conversation, model_profile(first))
+        messages, _ = layer.place(seen, step.texts, reader=first, render=step.render)
         # What it says is no part of the answer, for whoever watches the graph's messages.
         child = {**child, "tags": [*(child.get("tags") or []), TAG_NOSTREAM]}
         return Asking(
-            step=step, model=self._by_schema[step.schema], name=model_name(self._first), messages=messages, child=child
+            step=step, model=self._in_schema(step.schema), name=model_name(first), messages=messages, child=child
         )
 
 
@@ -110,11 +118,10 @@ def _with_fallbacks(models: Sequence[Runnable[Any, Any]], schema: type[BaseModel
 
 
 def _in_schema(model: Runnable[Any, Any], schema: type[BaseModel] | None) -> Runnable[Any, Any]:
-    asked = quiet(model)
     if schema is None:
-        return asked
+        return model
     try:
-        structured: Runnable[Any, Any] = asked.with_structured_output(schema, include_raw=True)  # type: ignore[attr-defined]
+        structured: Runnable[Any, Any] = model.with_structured_output(schema, include_raw=True)  # type: ignore[attr-defined]
     except (AttributeError, NotImplementedError):
         msg = f"{model_name(model)!r} can't answer in a schema, which the judge of this aggregation has to."
         raise ValueError(msg) from None

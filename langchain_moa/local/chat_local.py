@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, ModelProfile
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from pydantic import model_validator
 
 from langchain_moa.local.server import TOKENS_PER_SLOT, client_of
+from langchain_moa.local.structured import parsed, response_format
 from langchain_moa.local.weights import DEFAULT_FILE, find_weights
 
 if TYPE_CHECKING:
@@ -72,6 +74,24 @@ class ChatLocal(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile:
         return ModelProfile(max_input_tokens=TOKENS_PER_SLOT, image_inputs=False, tool_calling=False)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answer in a schema: a grammar lets the model write nothing else. See `BaseChatModel.with_structured_output`.
+
+        Args:
+            schema: A pydantic class, a `TypedDict` or a JSON schema.
+            include_raw: Return the message too.
+            **kwargs: `method="json_schema"`, the only one that there is, and `strict`, which it always is.
+
+        Raises:
+            ValueError: Another method is asked for.
+        """
+        if (method := kwargs.get("method", "json_schema")) != "json_schema":
+            msg = f"method {method!r} needs tools, which this model does not have: use 'json_schema'."
+            raise ValueError(msg)
+        return parsed(self.bind(response_format=response_format(schema)), schema, include_raw=include_raw)
 
     def _client(self) -> ChatOpenAI:
         return client_of(find_weights(self.path))

@@ -1,0 +1,144 @@
+"""Rules for `fan_out`: when a question is not worth the proposers."""
+
+from functools import partial
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
+
+from langchain_moa import ChatMoA
+from langchain_moa.gates import unless_scouts_agree, unless_short_follow_up, unless_small_talk
+from tests.fakes import ScriptedChatModel
+from tests.traces import TreeTracer
+
+USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+
+
+def council(fan_out, **options):
+    proposer = ScriptedChatModel(reply="proposed", model_name="proposer", usage=USAGE)
+    aggregator = ScriptedChatModel(reply="written", usage=USAGE)
+    return ChatMoA(proposers=[proposer], aggregator=aggregator, fan_out=fan_out, **options), proposer
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Hi", "hello there!", "Thanks a lot.", "Thank you so much, bye", "OK", "how are you?", "What’s up", "Hi " * 9],
+)
+def test_small_talk_is_left_to_the_aggregator(said):
+    assert unless_small_talk([HumanMessage(said)]) is False
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "👍",
+        "Hi, what is a monad?",
+        "Is it good?",
+        "highway",
+        "thanksgiving",
+        "How are you able to fly?",
+        "allow and",
+    ],
+)
+def test_what_says_more_than_small_talk_is_worth_the_proposers(said):
+    assert unless_small_talk([HumanMessage(said)]) is True
+
+
+def test_small_talk_of_another_language_may_be_given():
+    rule = partial(unless_small_talk, phrases=["hallo", "guten tag", "danke"])
+    assert rule([HumanMessage("Guten Tag, danke!")]) is False
+    assert rule([HumanMessage("Hi")]) is True
+
+
+def test_a_short_follow_up_is_left_to_the_aggregator_and_a_short_first_question_is_not():
+    first = [HumanMessage("Why?")]
+    assert unless_short_follow_up(first) is True
+    assert unless_short_follow_up([*first, AIMessage("Because."), HumanMessage("And why that?")]) is False
+    assert unless_short_follow_up([*first, AIMessage("Because."), HumanMessage("x" * 40)]) is True
+    assert unless_short_follow_up([*first, AIMessage("Because."), HumanMessage("x" * 9)], characters=9) is True
+
+
+@pytest.mark.parametrize(("said", "times"), [("Hi!", 0), ("What is a monad?", 1)])
+def test_a_rule_decides_for_a_whole_call(ask, said, times):
+    model, proposer = council(unless_small_talk, rounds=2)
+    answer = ask(model, said)
+    assert answer.text == "written"
+    assert len(proposer.seen) == 2 * times
+    assert answer.response_metadata["moa"]["gate"] == {"asked": bool(times), "usage": {}}
+    assert answer.response_metadata["moa"]["degraded"] == []
+
+
+def test_a_rule_may_be_a_runnable_that_is_async(ask):
+    async def rule(messages):
+        return len(messages) > 1
+
+    model, proposer = council(RunnableLambda(lambda messages: len(messages) > 1, afunc=rule))
+    ask(model, "Q")
+    assert len(proposer.seen) == 0
+    ask(model, [HumanMessage("Q"), AIMessage("A"), HumanMessage("Q")])
+    assert len(proposer.seen) == 1
+
+
+def scout(reply="It is 42.", **options):
+    return ScriptedChatModel(reply=reply, usage=USAGE, **{"model_name": "scout", **options})
+
+
+def test_two_scouts_that_agree_spare_the_proposers(ask):
+    first, second = scout("It is 42."), scout("The answer is $42.00")
+    model, proposer = council(unless_scouts_agree(first, second))
+    answer = ask(model, "6 x 7?")
+    assert len(proposer.seen) == 0
+    assert [len(first.seen), len(second.seen)] == [1, 1]
+    gate = answer.response_metadata["moa"]["gate"]
+    assert gate["asked"] is False
+    assert gate["usage"]["scout"]["total_tokens"] == 30
+    assert answer.usage_metadata["total_tokens"] == 3 * 15
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        scout("It is 4."),
+        scout("No idea."),
+        scout("It is 42", finish_reason="length"),
+        scout(error=ConnectionError("down")),
+    ],
+    ids=["another answer", "no answer", "cut off", "failed"],
+)
+def test_scouts_that_do_not_agree_leave_it_to_the_proposers(ask, second):
+    model, proposer = council(unless_scouts_agree(scout(), second))
+    answer = ask(model, "6 x 7?")
+    assert len(proposer.seen) == 1
+    assert answer.response_metadata["moa"]["gate"]["asked"] is True
+
+
+def test_two_scouts_without_an_answer_do_not_agree(ask):
+    model, proposer = council(unless_scouts_agree(scout("Hm."), scout("Hm.")))
+    ask(model, "6 x 7?")
+    assert len(proposer.seen) == 1
+
+
+def test_scouts_may_be_model_strings_and_are_asked_over_http(together, ask):
+    server = together({"lab/a": "It is 42.", "lab/b": "42", "lab/writer": "written"})
+    rule = unless_scouts_agree("lab/a", "lab/b")
+    answer = ask(ChatMoA(proposers=["lab/p"], aggregator="lab/writer", fan_out=rule), "6 x 7?")
+    assert answer.text == "written"
+    assert sorted(body["model"] for body in server.requests) == ["lab/a", "lab/b", "lab/writer"]
+    assert not any(body.get("stream") for body in server.requests if body["model"] != "lab/writer")
+
+
+def test_the_scouts_are_in_the_trace_below_the_rules_node():
+    tracer = TreeTracer()
+    model, _ = council(unless_scouts_agree(scout(), scout()))
+    model.invoke("6 x 7?", {"callbacks": [tracer]})
+    runs = {run.id: run for run in tracer.runs()}
+    asked = [run for run in runs.values() if run.run_type == "llm" and "moa:fan_out" in run.tags]
+    assert len(asked) == 2
+    assert len(tracer.roots) == 1
+
+
+def test_the_graph_with_a_rule_shows_both_ways():
+    model, _ = council(unless_small_talk)
+    edges = {(edge.source, edge.target) for edge in model.graph.get_graph().edges}
+    assert {("fan_out", "layer_1_proposer_01"), ("fan_out", "aggregator")} <= edges
