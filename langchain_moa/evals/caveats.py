@@ -1,0 +1,46 @@
+"""What a reader has to know before trusting a figure: the warnings that several benchmarks share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from langchain_moa.evals.types import Judgment
+
+
+def judge_fields(reply: AIMessage) -> dict[str, Any]:
+    """Return the field of a `Judgment` that says who judged, for `other_judge`. Empty: the judge's name is unknown."""
+    name = reply.response_metadata.get("model_name") or reply.response_metadata.get("model")
+    return {"judge": name} if isinstance(name, str) else {}
+
+
+def judge_of(judgments: Sequence[Judgment]) -> str:
+    """Return the name of the judge, or of the judges; `unknown`: no judgment names one."""
+    return ", ".join(sorted({judgment.fields["judge"] for judgment in judgments if "judge" in judgment.fields})) or (
+        "unknown"
+    )
+
+
+def other_judge(judgments: Sequence[Judgment], published: Collection[str]) -> list[str]:
+    """Warn when not the judge of the published figures judged."""
+    judges = {judgment.fields.get("judge") for judgment in judgments if judgment.error is None}
+    if judges <= set(published):
+        return []
+    if judges == {None}:
+        return ["It is not known who judged: the figures may not be comparable with published ones."]
+    return [f"The judge is not {' or '.join(published)}: the figures are not comparable with published ones."]
+
+
+def part_of_the_questions(scored: int, questions: int) -> list[str]:
+    """Warn when only some of a benchmark's questions count."""
+    if scored == questions:
+        return []
+    return [f"Only {scored} of the {questions} questions count: not comparable with published figures."]
+
+
+def unscored(judgments: Sequence[Judgment]) -> list[str]:
+    """Warn of judgments without a score."""
+    count = sum(judgment.score is None for judgment in judgments)
+    return [f"{count} of {len(judgments)} judgments have no score and are left out."] if count else []
