@@ -44,6 +44,10 @@ def check_not_left_behind() -> None:
 class LayerClosedError(TimeoutError):
     """The layer was closed before the proposer answered."""
 
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the layer was closed before it answered")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -114,6 +118,15 @@ class LayerClock:
         for one in waiting:
             one.hurry(self._closes_at)
 
+    def check_open(self) -> None:
+        """Check that an answer would still be taken.
+
+        Raises:
+            LayerClosedError: The layer is closed.
+        """
+        if monotonic() >= self._closes_at:
+            raise LayerClosedError
+
     def wake(self) -> None:
         """Have threads that wait look at their answers."""
         with self._changed:
@@ -166,7 +179,7 @@ class LayerClock:
     def _expired(self, ends_at: float, seconds: float) -> Exception:
         if ends_at <= self._closes_at:
             return TimeoutError(f"no answer within {seconds:g} seconds")
-        return LayerClosedError("the layer was closed before it answered")
+        return LayerClosedError()
 
 
 class _Waiting:
@@ -200,6 +213,7 @@ class Race:
 
     def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig, clock: LayerClock) -> Any:
         """Ask in a thread of its own, so that it can be left behind. Raises as `LayerClock.wait_for` does."""
+        clock.check_open()  # with `max_concurrency` its turn may come late
         answer: Future[Any] = Future()
         left_behind = threading.Event()
         context = copy_context()
@@ -221,4 +235,5 @@ class Race:
 
     async def aask(self, messages: Sequence[BaseMessage], config: RunnableConfig, clock: LayerClock) -> Any:
         """Ask. Raises as `LayerClock.limit` does."""
+        clock.check_open()
         return await clock.limit(self.model.ainvoke(messages, config), self.seconds)
