@@ -1,0 +1,176 @@
+"""A report's page, looked at in a headless Chromium as a person would: from a file, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from langchain_moa.evals.pictures import to_html
+from langchain_moa.evals.prices import Price, PriceList
+from langchain_moa.evals.report import Report, make_report
+from tests.sample_evaluation import SampleBenchmark, make_run, noisy_scores
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+expect.set_options(timeout=20_000)  # a page is 5 MB, and there may be few cores
+
+HOSTILE = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=2</script> %{x} ${title}'
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+COLOURS = {"weak": (48, 121, 194), "strong": (210, 105, 30), "moa": (42, 145, 99)}  # as the page's legend has them
+PLOTS = ["Score against cost", "Score against latency", "Score by category"]
+# PNG is decoded by the browser itself.
+COUNT_COLOURS = """async (url) => {
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.width, image.height);
+  const drawing = canvas.getContext("2d");
+  drawing.drawImage(image, 0, 0);
+  const pixels = drawing.getImageData(0, 0, image.width, image.height).data;
+  const counts = {};
+  for (let i = 0; i < pixels.length; i += 4) {
+    const colour = pixels.slice(i, i + 3).join();
+    counts[colour] = (counts[colour] ?? 0) + 1;
+  }
+  return counts;
+}"""
+
+
+def report_of(*names: str) -> Report:
+    weak, strong, moa = names
+    scores = noisy_scores(6)
+    runs = {
+        weak: make_run(weak, [score - 1 for score in scores], seconds=1.0),
+        strong: make_run(strong, scores, models=["big"], seconds=2.0),
+        moa: make_run(moa, [score + 0.5 for score in scores], models=["small", "big"], calls=3, seconds=5.0),
+    }
+    prices = {"small": Price(input=1, output=4), "big": Price(input=2, output=8), "judge": Price(input=10, output=30)}
+    benchmark = SampleBenchmark(warnings={name: [f"Mind {name}."] for name in names})
+    return make_report(benchmark, runs, judge="judge", prices=PriceList(prices=prices, source="prices.json"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_report(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Open a report's page: `open_report(report, **of_the_browser)`. It must fetch nothing and complain of nothing."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_it(report: Report, **of_the_browser: Any) -> Page:
+        path = tmp_path / "report.html"
+        path.write_text(to_html(report), encoding="utf-8")
+        context = browser.new_context(**of_the_browser)
+        contexts.append(context)
+        context.on("request", lambda request: request.url == path.as_uri() or complaints.append(request.url))
+        context.on("console", lambda message: complaints.append(message.text))
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(path.as_uri())
+        expect(page.locator(".plot .main-svg").first).to_be_visible()
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def plot(page: Page, name: str) -> Locator:
+    return page.get_by_role("img", name=name, exact=True)
+
+
+def colours_of(page: Page, place: Locator) -> Counter[tuple[int, ...]]:
+    """Return how many pixels of a place have which colour."""
+    url = f"data:image/png;base64,{b64encode(place.screenshot()).decode()}"
+    reader = page.context.browser.new_page()
+    counts = reader.evaluate(COUNT_COLOURS, url)
+    reader.close()
+    return Counter({tuple(map(int, colour.split(","))): count for colour, count in counts.items()})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desk", "phone"])
+def test_every_plot_is_drawn_with_every_system(open_report, theme, device):
+    page = open_report(report_of(*COLOURS), color_scheme=theme, **device)
+    for name in PLOTS:
+        place = plot(page, name)
+        place.scroll_into_view_if_needed()
+        expect(place.locator("g.trace")).to_have_count(3)
+        expect(place.locator("g.trace path.point").first).to_be_visible()
+        colours = colours_of(page, place)
+        background, pixels = colours.most_common(1)[0]
+        assert pixels < colours.total() * 0.995
+        assert (max(background) < 64) == (theme == "dark")
+        for system, colour in COLOURS.items():
+            assert colours[colour] > 20, f"{system} is not in {name!r}"
+
+
+def test_intervals_are_drawn_where_they_are(open_report):
+    page = open_report(report_of(*COLOURS))
+    errors = plot(page, PLOTS[0]).locator("path.yerror")
+    assert errors.count() == 3
+    assert all(box["height"] > 20 for box in (error.bounding_box() for error in errors.all()))
+
+
+def test_nothing_is_wider_than_a_phone_but_the_tables_which_scroll(open_report):
+    page = open_report(report_of("weak", "strong", "a-mixture-with-quite-a-long-name"), **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    costs = page.locator(".wide").nth(1)
+    assert costs.evaluate("box => box.scrollWidth > box.clientWidth")
+    costs.evaluate("box => { box.scrollLeft = 200 }")
+    assert costs.locator("tbody th").first.bounding_box()["x"] >= 0  # the names stay in view
+
+
+def test_the_verdicts_the_warnings_and_the_tables_can_be_read(open_report):
+    page = open_report(report_of("weak", "strong", "moa"))
+    verdicts = page.locator(".verdicts li")
+    expect(verdicts).to_have_count(2)
+    expect(verdicts.last).to_contain_text("moa against strong: better by 0.50 (0.50 to 0.50) for 1.5 times the cost")
+    expect(page.locator(".warnings li")).to_have_count(3)
+    expect(page.get_by_role("row").filter(has_text="moa").first).to_contain_text("+0.50")
+    expect(page.get_by_role("columnheader", name="USD for 100 items")).to_be_visible()
+
+
+def test_pointing_at_a_system_tells_all_about_it(open_report):
+    page = open_report(report_of("weak", "strong", "moa"))
+    box = plot(page, PLOTS[0]).locator("path.point").last.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    shown = page.locator(".hovertext")
+    expect(shown).to_contain_text("moa")
+    expect(shown).to_contain_text("0.09 USD for 100 items")
+    expect(shown).to_contain_text("3.0 calls an item")
+
+
+def test_a_name_is_shown_as_it_is_and_does_nothing(open_report):
+    page = open_report(report_of("weak", "strong", HOSTILE))
+    expect(page.get_by_role("rowheader").filter(has_text=re.compile("^<img")).first).to_have_text(HOSTILE)
+    box = plot(page, PLOTS[0]).locator("path.point").last.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator(".hovertext")).to_contain_text(HOSTILE)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src]").count() == 0
+
+
+def test_it_prints_dark_on_white_with_its_plots(open_report):
+    page = open_report(report_of("weak", "strong", "moa"), color_scheme="dark")
+    page.emulate_media(media="print")
+    colours = colours_of(page, plot(page, PLOTS[0]))
+    assert colours.most_common(1)[0][0] == (255, 255, 255)
+    assert page.locator("h1").evaluate("one => getComputedStyle(one).color") == "rgb(28, 36, 48)"
+    assert page.pdf(format="A4").startswith(b"%PDF")

@@ -1,0 +1,286 @@
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from langchain_moa.cli.report_view import print_report
+from langchain_moa.evals.pictures import to_html
+from langchain_moa.evals.prices import Price, PriceList
+from langchain_moa.evals.report import is_single, make_report
+from langchain_moa.evals.types import Answer, Judgment
+from tests.sample_evaluation import SampleBenchmark, make_run, noisy_scores, usage
+
+PRICES = PriceList(
+    prices={"small": Price(input=1, output=4), "big": Price(input=2, output=8), "judge": Price(input=10, output=30)},
+    source="prices.json",
+)
+
+
+def report_of(runs, **options):
+    options = {"judge": "gpt-4", "prices": PRICES, **options}
+    return make_report(SampleBenchmark(), runs, **options)
+
+
+@pytest.fixture
+def report():
+    """A weak and a strong single model, and a mixture of both that is better than either."""
+    scores = noisy_scores(6)
+    return report_of(
+        {
+            "weak": make_run("weak", [score - 1 for score in scores], seconds=1.0),
+            "strong": make_run("strong", scores, models=["big"], seconds=2.0),
+            "moa": make_run("moa", [score + 0.5 for score in scores], models=["small", "big"], calls=3, seconds=5.0),
+        }
+    )
+
+
+def row_of(report, system):
+    return next(row for row in report.systems if row.system == system)
+
+
+def verdict_of(report, system, single):
+    return next(verdict for verdict in report.verdicts if (verdict.system, verdict.single) == (system, single))
+
+
+def test_the_baseline_is_the_best_of_the_single_models(report):
+    assert report.baseline == "strong"
+    assert row_of(report, "strong").difference is None
+    assert row_of(report, "moa").difference.value == pytest.approx(0.5)
+    assert row_of(report, "weak").difference.value == pytest.approx(-1)
+
+
+def test_the_caller_may_name_another_baseline():
+    runs = {name: make_run(name, noisy_scores(mean)) for name, mean in (("a", 5), ("b", 6))}
+    assert report_of(runs, baseline="a").baseline == "a"
+    with pytest.raises(ValueError, match="'c' is not among the systems: choose from 'a', 'b'"):
+        report_of(runs, baseline="c")
+
+
+def test_costs_are_means_over_the_items(report):
+    moa = row_of(report, "moa").spending
+    assert (moa.calls, moa.input_tokens, moa.output_tokens) == (3, 200, 100)
+    assert moa.usd_per_100 == pytest.approx(100 * (100 * 1 + 50 * 4 + 100 * 2 + 50 * 8) / 1e6)
+    assert (moa.latency_p50, moa.latency_p95) == (5, 5)
+    judge = row_of(report, "moa").judge_spending
+    assert (judge.calls, judge.input_tokens, judge.output_tokens) == (80, 16_000, 800)
+    assert judge.usd == pytest.approx(0.184)
+
+
+def test_each_composed_system_has_a_verdict_against_each_single_model(report):
+    assert [(verdict.system, verdict.single) for verdict in report.verdicts] == [("moa", "weak"), ("moa", "strong")]
+    verdict = verdict_of(report, "moa", "strong")
+    assert verdict.outcome == "better"
+    assert verdict.cost_factor == pytest.approx(1.5)
+    assert verdict.latency_factor == pytest.approx(2.5)
+    assert (
+        "moa against strong: better by 0.50 (0.50 to 0.50) for 1.5 times the cost and 2.5 times the latency; "
+        "P(better) 1.00, n = 80."
+    ) in report.to_markdown().replace("\\", "")
+
+
+def test_a_worse_and_an_indistinguishable_system_are_called_so():
+    report = report_of(
+        {
+            "single": make_run("single", noisy_scores(6)),
+            "worse": make_run("worse", [score - 2 for score in noisy_scores(6)], calls=3),
+            "alike": make_run("alike", noisy_scores(6, seed=2), calls=3),
+        }
+    )
+    assert verdict_of(report, "worse", "single").outcome == "worse"
+    assert verdict_of(report, "alike", "single").outcome == "not distinguishable"
+    text = report.to_markdown()
+    assert "worse against single: worse by 2" in text
+    assert "alike against single: not distinguishable," in text
+
+
+def test_a_system_is_single_when_each_turn_took_one_call():
+    answer = Answer(question="1", system="a", texts=("x", "y"), calls=2)
+    assert is_single([answer]) is True
+    assert is_single([answer, replace(answer, calls=3)]) is False
+    assert is_single([answer, replace(answer, calls=1, error="boom")]) is True
+    assert is_single([replace(answer, calls=0)]) is None
+
+
+def test_failures_and_unreadable_replies_are_counted_and_left_out():
+    answers, judgments = make_run("a", [5.0] * 40)
+    answers[0] = replace(answers[0], error="boom", texts=(), seconds=99.0)
+    judgments[1] = replace(judgments[1], score=None)
+    judgments[2] = replace(judgments[2], score=None, error="timeout", reply="", usage={})
+    row = row_of(report_of({"a": (answers, judgments[1:])}), "a")
+    assert (row.answers, row.failed, row.scored, row.unparsable, row.judge_failed) == (40, 1, 37, 1, 1)
+    assert row.score == 5
+    assert row.spending.latency_p95 == 1
+
+
+def test_what_nobody_told_is_not_zero():
+    answers, judgments = make_run("imported", noisy_scores(6), calls=0, seconds=None)
+    answers = [replace(answer, usage={}) for answer in answers]
+    report = report_of({"imported": (answers, judgments)})
+    spending = row_of(report, "imported").spending
+    assert [spending.calls, spending.input_tokens, spending.usd_per_100, spending.latency_p50] == [None] * 4
+    (line,) = csv.DictReader(io.StringIO(report.to_csv()))
+    assert [line[name] for name in ("calls", "output_tokens", "usd_per_100", "latency_p95")] == ["n/a"] * 4
+    assert json.loads(report.to_json())["systems"][0]["spending"]["usd_per_100"] is None
+    costs = report.to_markdown().partition("## Costs")[2].partition("##")[0]
+    assert costs.count("n/a") == 6
+
+
+def test_an_unknown_price_makes_the_cost_unknown_and_is_named():
+    runs = {
+        "single": make_run("single", noisy_scores(6)),
+        "moa": make_run("moa", noisy_scores(6, seed=1), models=["small", "new"], calls=3),
+    }
+    report = report_of(runs)
+    assert row_of(report, "moa").spending.usd_per_100 is None
+    assert any("'new'" in warning for warning in report.warnings)
+    assert "for n/a times the cost" in report.to_markdown()
+
+
+def test_without_prices_nothing_is_warned_of_and_no_cost_is_known(report):
+    runs = {"single": make_run("single", noisy_scores(6))}
+    report = report_of(runs, prices=None)
+    assert report.warnings == []
+    assert row_of(report, "single").spending.usd_per_100 is None
+
+
+def test_answers_without_usage_are_left_out_of_the_mean_and_told_of():
+    answers, judgments = make_run("a", noisy_scores(6))
+    answers[:10] = [replace(answer, usage={}) for answer in answers[:10]]
+    report = report_of({"a": (answers, judgments)})
+    assert row_of(report, "a").spending.input_tokens == 100
+    assert "a: 10 of 80 answers told no tokens; tokens and dollars are means over the others." in report.warnings
+
+
+def test_warnings_of_all_systems_are_told_once():
+    runs = {name: make_run(name, noisy_scores(6)) for name in ("a", "b")}
+    benchmark = SampleBenchmark(warnings={"a": ["saturated", "all alike"], "b": ["saturated"]})
+    report = make_report(benchmark, runs, judge=None, prices=None, warnings=["a subset"])
+    assert report.warnings == ["a subset", "saturated", "a: all alike"]
+
+
+def test_a_judge_that_took_part_is_warned_of():
+    runs = {"a": make_run("a", noisy_scores(6), judge="small"), "b": make_run("b", noisy_scores(6), models=["big"])}
+    (warning,) = report_of(runs).warnings
+    assert warning.startswith("a: The judge 'small' also took part")
+
+
+def test_few_items_are_warned_of():
+    report = report_of({"a": make_run("a", [1.0, 2.0])})
+    assert report.warnings == ["Fewer than 30 items count, so that intervals are too narrow: a (2)."]
+
+
+def test_many_comparisons_are_warned_of():
+    runs = {"single": make_run("single", noisy_scores(6))}
+    runs |= {f"moa-{i}": make_run(f"moa-{i}", noisy_scores(6, seed=i), calls=2) for i in range(1, 6)}
+    assert report_of(runs).warnings == [
+        "5 comparisons at 95 % each: expect one in twenty to be decided by chance.",
+    ]
+
+
+def test_a_system_that_failed_at_everything_is_shown_without_a_score(report):
+    answers = [Answer(question=str(i), system="broken", error="boom") for i in range(40)]
+    report = report_of({"broken": (answers, []), "good": make_run("good", noisy_scores(6), calls=2)})
+    row = row_of(report, "broken")
+    assert (row.score, row.interval, row.failed, row.scored) == (None, None, 40, 0)
+    assert report.baseline is None
+    assert any("single model" in warning for warning in report.warnings)
+    json.loads(report.to_json(), parse_constant=pytest.fail)
+    assert "broken" in to_html(report)
+
+
+def test_nothing_to_report_is_refused():
+    with pytest.raises(ValueError, match="at least one system"):
+        report_of({})
+
+
+def test_how_the_judge_was_read_is_told():
+    answers, judgments = make_run("a", noisy_scores(6))
+    read = [replace(judgment, fields={"logprobs": {"m": -0.1}}) for judgment in judgments]
+    assert report_of({"a": (answers, judgments)}).judge_mode == "text"
+    assert report_of({"a": (answers, read)}).judge_mode == "logprobs"
+    unjudged = [Judgment(question=answer.question, system="a", score=1.0) for answer in answers]
+    assert report_of({"a": (answers, unjudged)}, judge=None).judge_mode is None
+
+
+def test_the_json_holds_everything(report):
+    content = json.loads(report.to_json())
+    assert [row["system"] for row in content["systems"]] == ["weak", "strong", "moa"]
+    assert (content["judge"], content["seed"], content["draws"]) == ("gpt-4", 0, 2000)
+    assert content["verdicts"][1]["text"].startswith("moa against strong: better by 0.50")
+    assert len(content["systems"][0]["breakdowns"]["category"]) == 8
+
+
+def test_the_csv_has_a_line_per_system_and_a_column_per_figure(report):
+    lines = list(csv.DictReader(io.StringIO(report.to_csv())))
+    assert [line["system"] for line in lines] == ["weak", "strong", "moa"]
+    assert float(lines[2]["difference"]) == pytest.approx(0.5)
+    assert lines[1]["difference"] == "n/a"
+    assert {"score_low", "figure highest", "category math", "judge_usd"} <= lines[0].keys()
+
+
+def test_the_markdown_shows_names_as_they_are():
+    runs = {"a|b": make_run("a|b", noisy_scores(6)), "*c*": make_run("*c*", noisy_scores(6), calls=2)}
+    text = report_of(runs).to_markdown()
+    assert "| a\\|b | " in text
+    assert "\\*c\\* against a\\|b" in text
+
+
+def test_on_a_terminal_a_report_fits_its_width(report):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    print_report(console, report)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "▲ moa against strong: better by 0.50" in text
+    assert text.index("characters a turn") < text.index("Score by category") < text.index("▲")
+
+
+def test_elsewhere_a_report_is_tab_separated(report):
+    console = Console(file=io.StringIO(), width=20)
+    print_report(console, report)
+    lines = console.file.getvalue().splitlines()
+    assert any(line.startswith("moa\t6.") for line in lines)
+
+
+def test_a_terminal_obeys_no_name():
+    name = "evil\x1b]0;title\x07"
+    report = report_of({name: make_run(name, noisy_scores(6))})
+    for console in (Console(file=io.StringIO(), force_terminal=True, color_system=None), Console(file=io.StringIO())):
+        print_report(console, report)
+        assert "\x1b]" not in console.file.getvalue()
+        assert "\x07" not in console.file.getvalue()
+
+
+def test_the_page_holds_no_markup_of_a_name():
+    name = "</script><img src=x onerror=alert(1)>"
+    page = to_html(report_of({name: make_run(name, noisy_scores(6)), "ok": make_run("ok", noisy_scores(6), calls=2)}))
+    assert "<img" not in page.partition("Plotly")[0]
+    assert page.count("</script>") == 3
+
+
+def test_the_page_says_what_it_can_not_draw():
+    report = report_of({"a": make_run("a", noisy_scores(6), seconds=None)}, prices=None)
+    page = to_html(report)
+    assert page.count("Not shown, because it is not known: a.") == 2
+
+
+RADAR = '<h2>Score by category</h2>\n<div class="plot radar"'
+
+
+def test_a_radar_shows_what_all_systems_share(report):
+    assert RADAR in to_html(report)
+    first, *others = report.systems
+    parts = {**first.breakdowns["category"], "math": None}
+    without_math = replace(report, systems=[replace(first, breakdowns={"category": parts}), *others])
+    assert "Not shown, because not all systems have it: math." in to_html(without_math)
+    two_parts = replace(first, breakdowns={"category": {"math": 1.0, "stem": 2.0}})
+    assert RADAR not in to_html(replace(report, systems=[two_parts, *others]))
+
+
+def test_tokens_are_added_up_over_models(report):
+    answers, judgments = make_run("a", noisy_scores(6))
+    answers = [replace(answer, usage={"small": usage(1, 2), "big": usage(10, 20)}) for answer in answers]
+    spending = row_of(report_of({"a": (answers, judgments)}), "a").spending
+    assert (spending.input_tokens, spending.output_tokens) == (11, 22)
