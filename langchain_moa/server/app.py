@@ -1,0 +1,112 @@
+"""The ASGI app: its routes, and what each request passes before it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeGuard
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from langchain_moa.server.auth import RequireKey
+from langchain_moa.server.completions import ChatCompletions
+from langchain_moa.server.disconnects import CancelWhenGone
+from langchain_moa.server.errors import ApiError
+from langchain_moa.server.limits import Admit, Gate
+from langchain_moa.server.metrics import Metrics
+from langchain_moa.server.models import list_models, retrieve_model
+from langchain_moa.server.observing import Observe
+from langchain_moa.server.page import page_routes
+from langchain_moa.server.served import Served
+
+
+def create_app(
+    served: Served | None = None,
+    *,
+    api_key: str | None = None,
+    allow_overrides: bool = False,
+    allow_origins: Sequence[str] = (),
+    max_concurrency: int = 64,
+    max_queue: int = 256,
+    queue_timeout: float = 60,
+    max_request_bytes: int = 20_000_000,
+    keep_alive: float = 10,
+) -> Starlette:
+    """Return an ASGI app for any server; it needs no lifespan, so that it can be mounted in another one.
+
+    What is checked is checked route by route: the routes and errors of an app around it are not touched.
+
+    Args:
+        served: The mixtures, by name. Default: the line-ups, and `moa-1` for the default one.
+        api_key: What `Authorization: Bearer …` must be, but for the page itself and `/healthz`. Default: no key.
+        allow_overrides: Let requests change a mixture: who proposes, who aggregates, and how long it may take. Whoever
+            may ask then spends on any model that this process has a key for.
+        allow_origins: Web pages that may ask from a browser (CORS), or `*`; none by default.
+        max_concurrency: Answers in the making at a time. Each is as many upstream calls as the mixture has members.
+        max_queue: Requests that may wait for their turn; more get status 503.
+        queue_timeout: Seconds that one of them waits at most.
+        max_request_bytes: Of a request's body; a larger one gets status 413.
+        keep_alive: Seconds after which a stream that has nothing to say yet sends a comment, so that no proxy closes
+            it. An error before that has an HTTP status of its own.
+    """
+    served = served or Served()
+    gate = Gate(max_concurrency=max_concurrency, max_queue=max_queue, queue_timeout=queue_timeout)
+    metrics = Metrics(gate)
+    keyed = [Middleware(Observe, metrics=metrics), Middleware(RequireKey, api_key=api_key)]
+    answering = [
+        *keyed,
+        Middleware(CancelWhenGone, max_bytes=max_request_bytes),
+        Middleware(Admit, gate=gate),
+    ]
+    completions = ChatCompletions(served, allow_overrides=allow_overrides, keep_alive=keep_alive)
+    routes: list[BaseRoute] = [
+        Route("/v1/chat/completions", completions.create, methods=["POST"], middleware=answering),
+        Route("/v1/models", list_models, middleware=keyed),
+        Route("/v1/models/{name:path}", retrieve_model, middleware=keyed),
+        Route("/v1/{path:path}", _unknown, methods=["GET", "POST"], middleware=keyed),
+        Route("/metrics", _metrics, middleware=keyed),
+        Route("/healthz", _healthz),
+    ]
+    routes += [_guard(route, answering) if _costs_money(route) else route for route in page_routes()]
+    app = Starlette(routes=routes)
+    if allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(allow_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    app.state.served = served
+    app.state.metrics = metrics
+    return app
+
+
+def _costs_money(route: BaseRoute) -> TypeGuard[Route]:
+    return isinstance(route, Route) and route.path == "/inside"
+
+
+def _guard(route: Route, middleware: Sequence[Middleware]) -> Route:
+    """Put middleware around a route that has none, as `Route` does."""
+    for item in reversed(middleware):
+        route.app = item.cls(route.app, *item.args, **item.kwargs)
+    return route
+
+
+def _metrics(request: Request) -> Response:
+    # In a thread: some of it is read from files.
+    exposition = request.app.state.metrics.exposition()
+    return Response(exposition, media_type="text/plain; version=0.0.4")
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _unknown(request: Request) -> Response:
+    place = f"{request.method} {request.url.path}"
+    raise ApiError(404, f"There is no {place} here; there are POST /v1/chat/completions and GET /v1/models.")

@@ -1,0 +1,130 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_openai.chat_models.base import BaseChatOpenAI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from langchain_moa.chat_models import ChatMoA
+from langchain_moa.local import ChatLocal
+from langchain_moa.server.causes import explain
+from langchain_moa.server.completion_stream import CompletionStream
+from langchain_moa.server.encoding import Json
+from langchain_moa.server.errors import ApiError
+from langchain_moa.server.observing import Exchange, exchange
+from langchain_moa.server.requests import Completion, parse
+from langchain_moa.server.responses import Answer
+from langchain_moa.server.served import Served, UnavailableModelError, UnknownModelError
+from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
+
+
+class ChatCompletions:
+    """Answers OpenAI's chat completions with mixtures."""
+
+    def __init__(self, served: Served, *, allow_overrides: bool, keep_alive: float) -> None:
+        """Keep who is served, and how. See `create_app`."""
+        self._served = served
+        self._allow_overrides = allow_overrides
+        self._keep_alive = keep_alive
+
+    async def create(self, request: Request) -> Response:
+        """Answer one request."""
+        asked = parse(await request.body(), request.headers, allow_overrides=self._allow_overrides)
+        messages = asked.conversation()
+        seen = exchange(request)
+        seen.is_stream = bool(asked.stream)
+        model = await self._find(asked, seen)
+        runnable, arguments = _bind(model, asked)
+        config: RunnableConfig = {"metadata": asked.trace_metadata()}
+        if not asked.stream:
+            answer = await runnable.ainvoke(messages, config, **arguments)
+            seen.answered(answer.response_metadata["moa"])
+            return Json(Answer(model=asked.model).whole(answer))
+        chunks = cast("AsyncGenerator[AIMessageChunk]", runnable.astream(messages, config, **arguments))
+        stream = CompletionStream(Answer(model=asked.model), include_usage=asked.include_usage)
+        events = _events(with_keep_alive(chunks, self._keep_alive), stream, seen)
+        # What fails before the first event has an HTTP status of its own.
+        return EventStream(await anext(events), events)
+
+    async def _find(self, asked: Completion, seen: Exchange) -> ChatMoA:
+        """Return the mixture. It may have to be built, and building one would hold up everybody."""
+        overrides = asked.overrides()
+        seen.model = self._served.resolve(asked.model)
+        seen.is_variant = bool(overrides)
+        if not overrides:
+            return await asyncio.to_thread(self._served.model, asked.model)
+        try:
+            return await asyncio.to_thread(self._served.variant, asked.model, overrides)
+        except (UnknownModelError, UnavailableModelError):
+            raise
+        except (ValueError, ImportError) as error:
+            raise ApiError(400, explain(error), code="invalid_value") from error
+
+
+def _bind(model: ChatMoA, asked: Completion) -> tuple[Runnable[LanguageModelInput, AIMessage], dict[str, Any]]:
+    """Return the model with the request's tools, and its call-time arguments.
+
+    Raises:
+        ApiError: The mixture's aggregator takes no tools.
+    """
+    arguments = _arguments(model, asked)
+    if not asked.tools:
+        return model, arguments
+    try:
+        return model.bind_tools(asked.tools, **asked.tool_arguments()), arguments
+    except NotImplementedError:
+        text = f"tools: the aggregator of {asked.model!r} can't call tools; choose another model."
+        raise ApiError(400, text, code="unsupported_value", param="tools") from None
+    except ValueError as error:
+        raise ApiError(400, f"tools: {explain(error)}", code="invalid_value", param="tools") from error
+
+
+def _arguments(model: ChatMoA, asked: Completion) -> dict[str, Any]:
+    aggregator = model._aggregator()
+    arguments, extra = asked.arguments(), asked.provider_arguments()
+    wanted = asked.response_format
+    if wanted and wanted.get("type") != "text":
+        # A mixture that selects or votes must see that there is a format: then it synthesizes.
+        if isinstance(aggregator, BaseChatOpenAI | ChatLocal) and model.aggregation == "synthesize":
+            # langchain-openai has the SDK parse an answer in a format (1.7), which fails for one that max_tokens cut
+            # off and for tools that are not strict: whether to parse is up to the client.
+            extra["response_format"] = wanted
+        else:
+            arguments["response_format"] = wanted
+    if extra:
+        arguments["extra_body"] = {**(getattr(aggregator, "extra_body", None) or {}), **extra}
+    return arguments
+
+
+async def _events(
+    chunks: AsyncGenerator[AIMessageChunk | None], stream: CompletionStream, seen: Exchange
+) -> AsyncGenerator[bytes]:
+    """Yield a stream's events; an error is the last one.
+
+    Raises:
+        Exception: What went wrong before the first event.
+    """
+    is_begun = False
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if events := KEEP_ALIVE if chunk is None else stream.delta(chunk):
+                    if chunk is not None:
+                        seen.began()
+                    is_begun = True
+                    yield events
+        seen.answered(stream.account)
+        yield stream.end()
+    except Exception as error:
+        if not is_begun:
+            raise
+        yield to_event(seen.failed(error).body())

@@ -1,0 +1,130 @@
+"""Errors in OpenAI's shape: https://platform.openai.com/docs/guides/error-codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from json import JSONDecodeError
+from typing import Any
+
+import openai
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelRateLimitError,
+)
+from starlette.responses import Response
+
+from langchain_moa.exceptions import LocalModelError, ProposersFailedError
+from langchain_moa.server.causes import explain
+from langchain_moa.server.encoding import Json
+from langchain_moa.server.served import UnavailableModelError, UnknownModelError
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+# What the provider says about a request is about the client's request: all else is ours to answer for.
+_CLIENTS_OWN = (400, 413, 422)
+
+
+class ApiError(Exception):
+    """An answer to a request that is no completion."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep what the client is told.
+
+        Args:
+            status: The HTTP status.
+            message: What went wrong and what to do.
+            code: For programs.
+            param: The field of the request that it is about.
+            headers: Of the response.
+            details: More fields of the error object.
+        """
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.headers = dict(headers or {})
+        self.details = dict(details or {})
+
+    def body(self) -> dict[str, Any]:
+        """Return it as OpenAI's JSON, which is also the data of a stream's error event."""
+        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code, **self.details}
+        return {"error": error}
+
+    def response(self) -> Response:
+        """Return it as an HTTP response."""
+        return Json(self.body(), self.status, self.headers)
+
+
+def to_api_error(error: Exception) -> ApiError:
+    """Return what a client is told of an error. Our own mistakes are told without details."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, UnknownModelError):
+        return ApiError(404, str(error), code="model_not_found", param="model")
+    if isinstance(error, UnavailableModelError | LocalModelError):
+        # Trying again would not help: the SDKs heed this header.
+        return ApiError(503, str(error), code="model_unavailable", headers={"x-should-retry": "false"})
+    if isinstance(error, ProposersFailedError):
+        return _proposers_failed(error)
+    if (upstream := _upstream(error)) is not None:
+        return upstream
+    return ApiError(500, "The server failed to answer; its log says more.", code="internal_error")
+
+
+def _proposers_failed(error: ProposersFailedError) -> ApiError:
+    causes = {proposer: explain(cause) for proposer, cause in error.errors.items()}
+    told = "; ".join(f"{proposer}: {cause}" for proposer, cause in causes.items())
+    return ApiError(
+        502,
+        f"Too few proposers of layer {error.layer} answered. {told}",
+        code="proposers_failed",
+        headers=None if error.is_retryable else {"x-should-retry": "false"},
+        details={"layer": error.layer, "causes": causes},
+    )
+
+
+def _upstream(error: Exception) -> ApiError | None:
+    """Return the provider's error as ours, if it is the provider's.
+
+    LangChain's types tell most of them; what remains are the OpenAI SDK's (it has no `ModelError` for status 422, say)
+    and those of the HTTP client, when a connection breaks or sends broken JSON in the middle of an answer.
+    """
+    text = explain(error)
+    status = getattr(error, "status_code", None)
+    if isinstance(error, ContextOverflowError):
+        return ApiError(400, text, code="context_length_exceeded", param="messages")
+    if isinstance(error, ModelRateLimitError) or status == 429:
+        return ApiError(429, text, code="rate_limit_exceeded", headers=_retry_after(error))
+    if isinstance(error, ModelInvalidRequestError) or status in _CLIENTS_OWN:
+        return ApiError(status or 400, text, code="upstream_refused")
+    if isinstance(error, TimeoutError) or _is_timeout(error):
+        return ApiError(504, text, code="timeout")
+    if isinstance(error, ModelNotFoundError):
+        return ApiError(502, f"The provider does not know the aggregator: {text}", code="upstream_error")
+    is_http = type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "httpx2", "httpcore2", "aiohttp")
+    if is_http or isinstance(error, ModelError | openai.OpenAIError | JSONDecodeError | OSError):
+        return ApiError(502, f"The aggregator failed: {text}", code="upstream_error")
+    return None
+
+
+def _is_timeout(error: Exception) -> bool:
+    """Tell timeouts by name too: the SDKs and HTTP clients have types of their own for them."""
+    return any("Timeout" in cls.__name__ for cls in type(error).__mro__)
+
+
+def _retry_after(error: Exception) -> dict[str, str]:
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    return {name: headers[name] for name in ("retry-after", "retry-after-ms") if name in headers}

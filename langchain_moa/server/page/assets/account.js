@@ -1,0 +1,59 @@
+// The account of an answer, `response_metadata["moa"]`, in words.
+
+import { count, seconds } from "./dom.js";
+
+const INSTEAD = {
+  no_complete_candidate: "No proposal was complete, so none could be selected: the aggregator wrote the answer.",
+  verdicts_disagree: "The judge's two verdicts disagree: the aggregator wrote the answer.",
+  verdict_unusable: "The judge gave no usable verdict: the aggregator wrote the answer.",
+  vote_tied: "The vote was tied: the aggregator wrote the answer.",
+  vote_without_answer: "No proposal had an answer to count: the aggregator wrote the answer.",
+  analysis_unusable: "The analysis could not be used: the aggregator wrote the answer without it.",
+  references_trimmed: "Proposals were shortened to fit into the next model's window.",
+  aggregated_alone: "The aggregator answered without any proposal.",
+};
+
+/** Whether a proposer was asked for this answer. */
+export const wasAsked = (call) => call.status !== "skipped" && !call.reused;
+
+/** Calls, tokens and time in one line. */
+export function summary(moa, usage, elapsed) {
+  const scouts = Object.keys(moa.gate?.usage ?? {}).length;
+  const proposers = moa.layers.flat().filter(wasAsked).length;
+  const parts = [count(proposers + scouts + (moa.steps?.length ?? 0) + (moa.aggregator ? 1 : 0), "call")];
+  if (usage) parts.push(`${count(usage.input_tokens, "token")} in`, `${usage.output_tokens.toLocaleString("en")} out`);
+  return [...parts, seconds(elapsed)].join(" · ");
+}
+
+/** The proposer whose text is the answer, and why; nothing when the aggregator wrote it. */
+export function chosen({ selected, vote }) {
+  if (selected) return { proposer: selected.proposer, why: `selected from ${selected.proposer}: ${selected.reason}` };
+  if (!vote?.proposer) return undefined;
+  const most = Object.entries(vote.votes).sort(([, one], [, other]) => other - one);
+  const votes = most.map(([answer, number]) => `${answer} (${number})`);
+  return { proposer: vote.proposer, why: `by vote, from ${vote.proposer}: ${votes.join(", ")}` };
+}
+
+/** What was less than asked for, a sentence each; a proposer's card tells of the proposer itself. */
+export function notes({ degraded }, finishReason) {
+  const sentences = degraded.filter(({ reason }) => !reason.startsWith("proposer_")).map(inWords);
+  if (finishReason === "length") {
+    sentences.push("The answer was cut off: it reached the most tokens that the aggregator may write.");
+  }
+  return [...new Set(sentences)];
+}
+
+function inWords({ reason, model, error }) {
+  if (reason === "aggregator_failed") return `The aggregator ${model} failed, and the next one took over. ${error}`;
+  return [INSTEAD[reason] ?? reason, error].filter(Boolean).join(" ");
+}
+
+/** The aggregator's analysis of the proposals as Markdown, or nothing. */
+export function analysis(moa) {
+  const points = Object.entries(moa.analysis ?? {}).filter(([, found]) => found.length);
+  return points.map(([name, found]) => `**${title(name)}**\n\n${found.map(item).join("\n")}`).join("\n\n");
+}
+
+const title = (name) => (name[0].toUpperCase() + name.slice(1)).replace("_", " ");
+
+const item = (text) => `- ${text.replaceAll("\n", " ")}`;

@@ -1,0 +1,102 @@
+// The card of one proposer: who it is, how long it takes, what it proposes or why it does not.
+
+import { wasAsked } from "./account.js";
+import { copies, count, following, fromTemplate, seconds } from "./dom.js";
+import { show } from "./markdown.js";
+
+const MARKS = { waiting: "○", running: "◌", ok: "✓", truncated: "✓", cancelled: "–", skipped: "–" };
+const FAILED = "✗";
+
+const WORDS = {
+  running: "working",
+  failed: "failed",
+  timeout: "timed out",
+  cancelled: "cancelled",
+  empty: "empty answer",
+  truncated: "cut off",
+  skipped: "not asked",
+};
+
+export class ProposerCard {
+  element = fromTemplate("proposer");
+  status = "waiting";
+  #started = 0;
+  #text = "";
+
+  constructor(name) {
+    this.#find("h4").textContent = name;
+    this.#find("h4").title = name;
+    this.element.setAttribute("aria-label", `Proposer ${name}`);
+    copies(this.#find(".copy"), () => this.#text);
+    this.#find(".expand").addEventListener("click", () => this.#toggle());
+    this.#become("waiting");
+  }
+
+  start({ model }) {
+    this.#started = performance.now();
+    this.#become("running", model);
+    this.tick();
+  }
+
+  /** Show the time that goes by. */
+  tick() {
+    if (this.status === "running") {
+      this.#find(".seconds").textContent = seconds((performance.now() - this.#started) / 1000);
+    }
+  }
+
+  /** `call`: what became of it, as in the answer's account. */
+  end(call) {
+    const tokens = call.usage ? count(call.usage.output_tokens, "token") : "";
+    this.#become(call.status, call.model, tokens, call.reused && "given before", call.references_trimmed && "saw less");
+    this.#find(".seconds").textContent = wasAsked(call) ? seconds(call.seconds) : "";
+    following(() => this.#fill(call));
+  }
+
+  /** Its text is the answer. */
+  choose() {
+    this.element.classList.add("chosen");
+    this.#find(".facts").textContent += " · the answer";
+  }
+
+  /** Nobody waits for it any more. */
+  stop() {
+    if (this.status === "running") this.#become("cancelled");
+  }
+
+  #fill(call) {
+    const text = this.#find(".text");
+    this.#text = call.text ?? "";
+    text.hidden = !call.text && !call.error;
+    this.#find("footer").hidden = !call.text;
+    if (call.text) {
+      show(text, call.text);
+    } else {
+      text.textContent = call.error ?? "";
+      text.classList.add("cause");
+    }
+    const isCut = text.scrollHeight > text.clientHeight;
+    this.#find(".expand").hidden = !isCut;
+    if (isCut) text.tabIndex = 0; // so that it scrolls by keys in every browser
+  }
+
+  #become(status, ...facts) {
+    this.status = status;
+    this.element.dataset.status = status;
+    this.#find(".mark").textContent = MARKS[status] ?? FAILED;
+    const [model, ...others] = facts;
+    if (model) this.element.dataset.model = model;
+    const parts = [WORDS[status], this.element.dataset.model, ...others];
+    this.#find(".facts").textContent = parts.filter(Boolean).join(" · ");
+  }
+
+  #toggle() {
+    const isExpanded = this.element.classList.toggle("expanded");
+    this.#find(".expand").setAttribute("aria-expanded", String(isExpanded));
+    this.#find(".expand").textContent = isExpanded ? "Collapse" : "Expand";
+  }
+
+  #find(selector) {
+    return this.element.querySelector(selector);
+  }
+}

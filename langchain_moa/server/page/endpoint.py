@@ -1,0 +1,72 @@
+"""`/inside`: who takes part in a mixture, and one answer with what happens inside, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from langchain_moa.chat_models import ChatMoA
+from langchain_moa.server.errors import ApiError
+from langchain_moa.server.observing import Exchange, exchange
+from langchain_moa.server.page.inside import Event, structure, watch
+from langchain_moa.server.requests import Completion, parse
+from langchain_moa.server.served import DEFAULT, Served
+from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
+
+_KEEP_ALIVE_SECONDS = 10
+
+
+async def describe(request: Request) -> Response:
+    """Return who takes part: `GET /inside?model=NAME`."""
+    model = await _find(request, request.query_params.get("model", DEFAULT))
+    return JSONResponse(structure(model))
+
+
+async def ask(request: Request) -> Response:
+    """Stream one answer: `POST /inside` with `{model, messages}`."""
+    asked = await _parse(request)
+    messages = asked.conversation()
+    model = await _find(request, asked.model)
+    seen = exchange(request)
+    seen.is_stream = True
+    events = _encoded(with_keep_alive(watch(model, messages), _KEEP_ALIVE_SECONDS), seen)
+    return EventStream(await anext(events), events)
+
+
+async def _parse(request: Request) -> Completion:
+    asked = parse(await request.body(), request.headers, allow_overrides=False)
+    if others := sorted(asked.model_fields_set - {"model", "messages"}):
+        text = f"{', '.join(others)}: only model and messages are taken here; POST /v1/chat/completions takes more."
+        raise ApiError(400, text, code="unsupported_parameter", param=others[0])
+    return asked
+
+
+async def _find(request: Request, name: str) -> ChatMoA:
+    """Return the mixture, with its proposals in what it reports. It may have to be built, which takes a moment."""
+    served: Served = request.app.state.served
+    exchange(request).model = served.resolve(name)
+    model = await asyncio.to_thread(served.model, name)
+    if model.include_references:
+        return model
+    return await asyncio.to_thread(served.variant, name, {"include_references": True})
+
+
+async def _encoded(events: AsyncGenerator[Event | None], seen: Exchange) -> AsyncGenerator[bytes]:
+    """Yield the events as they are sent; an error is the last one."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                if event is None:
+                    yield KEEP_ALIVE
+                    continue
+                if event["event"] == "token":
+                    seen.began()
+                elif event["event"] == "end":
+                    seen.answered(event["moa"])
+                yield to_event(event)
+    except Exception as error:
+        yield to_event({"event": "error", **seen.failed(error).body()})

@@ -1,0 +1,219 @@
+"""From the body of a request to messages and to the aggregator's call-time arguments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from langchain_core.messages import BaseMessage, convert_to_messages
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import Headers
+
+from langchain_moa.server.causes import field_error
+from langchain_moa.server.errors import ApiError
+
+# Known to OpenAI's or Together's API, and why it is not there.
+_UNSUPPORTED = {
+    "audio": "a mixture answers in text only",
+    "context_length_exceeded_behavior": "references are trimmed to the aggregator's window by themselves",
+    "echo": "the prompt is not sent back",
+    "function_call": "give tool_choice instead",
+    "functions": "give tools instead",
+    "moderation": "nothing is moderated here",
+    "prediction": "the aggregator writes from the proposals",
+    "prompt": "give messages instead",
+    "safety_model": "nothing is moderated here",
+    "web_search_options": "give the mixture's proposers tools instead",
+}
+# Of messages: what remains is an answer's, which clients send back as they got it.
+_MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+_BLOCKS = ("text", "image_url", "file", "refusal")
+
+
+class Overrides(BaseModel):
+    """Fields of the body that change the mixture; see the fields of `ChatMoA`."""
+
+    rounds: int | None = None
+    proposers: list[str | dict[str, Any]] | None = None
+    layers: list[list[str | dict[str, Any]]] | None = None
+    aggregator: str | None = None
+    aggregation: str | None = None
+    quorum: int | float | None = None
+    timeout: float | None = None
+    deadline: float | None = None
+    grace: float | None = None
+
+
+class Sampling(BaseModel):
+    """Fields of the body that reach the aggregator by the same name."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | int | None = None
+    top_logprobs: int | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    service_tier: str | None = None
+    prompt_cache_key: str | None = None
+
+
+class ProviderSampling(BaseModel):
+    """Fields of the body that Together and llama.cpp have beside OpenAI's; they reach an OpenAI-compatible provider."""
+
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+class Completion(Overrides, Sampling, ProviderSampling):
+    """The body of `POST /v1/chat/completions`. What is `null` is not given."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str
+    messages: list[dict[str, Any]] = Field(min_length=1)
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    stop: str | list[str] | None = None
+    n: int | None = None
+    modalities: list[str] | None = None
+    store: bool | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: dict[str, str] | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with its usage."""
+        return bool((self.stream_options or {}).get("include_usage"))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the aggregator's call-time arguments, but for tools, the format and what is the provider's own."""
+        arguments = self.model_dump(include=set(Sampling.model_fields), exclude_none=True)
+        if limit := self.max_completion_tokens or self.max_tokens:
+            arguments["max_tokens"] = limit
+        if self.stop:
+            arguments["stop"] = [self.stop] if isinstance(self.stop, str) else self.stop
+        return arguments
+
+    def provider_arguments(self) -> dict[str, Any]:
+        """Return the fields that OpenAI's SDK does not know."""
+        return self.model_dump(include=set(ProviderSampling.model_fields), exclude_none=True)
+
+    def tool_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `bind_tools`, beside the tools."""
+        return self.model_dump(include={"tool_choice", "parallel_tool_calls"}, exclude_none=True)
+
+    def overrides(self) -> dict[str, Any]:
+        """Return what the request changes of the mixture."""
+        return self.model_dump(include=set(Overrides.model_fields), exclude_none=True)
+
+    def trace_metadata(self) -> dict[str, str]:
+        """Return what traces keep of who asked; no provider gets it."""
+        users = self.model_dump(include={"user", "safety_identifier"}, exclude_none=True)
+        return {**(self.metadata or {}), **users}
+
+    def conversation(self) -> list[BaseMessage]:
+        """Return the messages.
+
+        Raises:
+            ApiError: One of them is malformed, or has content that can't be taken; the text names it.
+        """
+        return [_to_message(place, message) for place, message in enumerate(self.messages)]
+
+
+def parse(body: bytes, headers: Headers, *, allow_overrides: bool) -> Completion:
+    """Return what a request asks for.
+
+    Raises:
+        ApiError: It asks for something else than what there is; the text names the field.
+    """
+    fields = {name: value for name, value in parse_json(body, headers).items() if value is not None}
+    if unsupported := next(filter(_UNSUPPORTED.get, fields), None):
+        text = f"{unsupported} is not supported: {_UNSUPPORTED[unsupported]}."
+        raise _invalid(unsupported, text, code="unsupported_parameter")
+    try:
+        asked = Completion.model_validate(fields)
+    except ValidationError as error:
+        raise _malformed(error) from None
+    _check_supported(asked)
+    if (changes := asked.overrides()) and not allow_overrides:
+        names = ", ".join(changes)
+        text = f"{names}: this server does not let requests change a mixture; start it with --allow-overrides."
+        raise _invalid(next(iter(changes)), text, code="overrides_not_allowed")
+    return asked
+
+
+def parse_json(body: bytes, headers: Headers) -> dict[str, Any]:
+    """Return a body as a JSON object.
+
+    Raises:
+        ApiError: It is none, or does not say so.
+    """
+    # A browser lets any page send other types than this one to a server on loopback without asking it first.
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, "Send the body as JSON, with the header 'Content-Type: application/json'.")
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"The body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
+    return fields
+
+
+def _check_supported(asked: Completion) -> None:
+    if asked.n not in (None, 1):
+        raise _invalid("n", f"n is {asked.n}; a mixture gives one answer, ask {asked.n} times.")
+    if asked.modalities not in (None, ["text"]):
+        raise _invalid("modalities", f"modalities is {asked.modalities!r}; a mixture answers in text only.")
+    if asked.store:
+        raise _invalid("store", "store is not supported: nothing is kept here.")
+    if not asked.tools and asked.tool_arguments():
+        param = next(iter(asked.tool_arguments()))
+        raise _invalid(param, f"{param} needs tools.", code="invalid_value")
+    for place, tool in enumerate(asked.tools or []):
+        function = tool.get("function")
+        if tool.get("type") != "function" or not isinstance(function, dict) or not function.get("name"):
+            raise _invalid(f"tools.{place}", f"tools.{place} must be a function with a name.", code="invalid_value")
+
+
+def _to_message(place: int, message: dict[str, Any]) -> BaseMessage:
+    where = f"messages.{place}"
+    content = message.get("content")
+    for block in content if isinstance(content, list) else []:
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind not in _BLOCKS:
+            known = ", ".join(_BLOCKS)
+            raise _invalid(where, f"{where} has content of type {kind!r}; this server takes {known}.")
+    if not isinstance(content, str | list | None):
+        raise _invalid(where, f"{where}: content must be text or a list of content parts.", code="invalid_value")
+    known_fields = {name: message[name] for name in _MESSAGE_FIELDS if message.get(name) is not None}
+    try:
+        return convert_to_messages([{"content": "", **known_fields}])[0]
+    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        # LangChain adds a page of its documentation to some of them.
+        reason = str(error).partition("\nFor troubleshooting")[0].strip()
+        raise _invalid(where, f"{where} is malformed: {type(error).__name__}: {reason}", code="invalid_value") from None
+
+
+def _malformed(error: ValidationError) -> ApiError:
+    first = error.errors(include_context=False, include_url=False)[0]
+    param = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return _invalid(param, f"{param} is not known to this server.", code="unknown_parameter")
+    return _invalid(param, field_error(first["loc"], first["msg"]), code="invalid_value")
+
+
+def _invalid(param: str, message: str, *, code: str = "unsupported_value") -> ApiError:
+    return ApiError(400, message, code=code, param=param)

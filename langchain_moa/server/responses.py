@@ -1,0 +1,146 @@
+"""From messages to OpenAI's JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import time
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+
+# Anthropic's and Google's words beside OpenAI's own.
+_FINISH_REASONS = {
+    **{reason: reason for reason in ("stop", "length", "tool_calls", "content_filter")},
+    **dict.fromkeys(("max_tokens", "MAX_TOKENS"), "length"),
+    **dict.fromkeys(("refusal", "SAFETY"), "content_filter"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The JSON of one answer, whole or in chunks."""
+
+    model: str
+    """As the client asked for it."""
+
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time()))
+
+    def whole(self, answer: AIMessage) -> dict[str, Any]:
+        """Return a `chat.completion`, with the account of all calls as `moa`."""
+        message = {
+            "role": "assistant",
+            "content": answer.text or (None if answer.tool_calls else ""),
+            "refusal": answer.additional_kwargs.get("refusal"),
+        }
+        if calls := _tool_calls(answer):
+            message["tool_calls"] = calls
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": answer.response_metadata.get("logprobs"),
+            "finish_reason": ending(finish_reason(answer.response_metadata), has_calls=bool(calls)),
+        }
+        account = {"moa": without_texts(answer.response_metadata["moa"])}
+        return self._object("chat.completion", choices=[choice], usage=to_usage(answer.usage_metadata), **account)
+
+    def chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
+        """Return a `chat.completion.chunk`.
+
+        Args:
+            delta: What it adds to the message.
+            finish_reason: In the last one.
+            **choice: More fields of the choice.
+        """
+        choices = [{"index": 0, "delta": delta, "finish_reason": finish_reason, **choice}]
+        return self._object("chat.completion.chunk", choices=choices)
+
+    def usage(self, usage: UsageMetadata | None) -> dict[str, Any]:
+        """Return the chunk that tells a stream's usage."""
+        return self._object("chat.completion.chunk", choices=[], usage=to_usage(usage))
+
+    def _object(self, kind: str, **fields: Any) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **fields}
+
+
+def to_delta(chunk: AIMessageChunk, *, calls_begun: int) -> dict[str, Any]:
+    """Return what a chunk adds to the message; nothing for one that only brings metadata.
+
+    Args:
+        chunk: The aggregator's.
+        calls_begun: Tool calls that earlier chunks have begun, for models that don't number them.
+    """
+    delta: dict[str, Any] = {}
+    if chunk.text:
+        delta["content"] = chunk.text
+    if refusal := chunk.additional_kwargs.get("refusal"):
+        delta["refusal"] = refusal
+    if chunk.tool_call_chunks:
+        delta["tool_calls"] = [
+            _call_delta(call, calls_begun + place) for place, call in enumerate(chunk.tool_call_chunks)
+        ]
+    return delta
+
+
+def _call_delta(call: Mapping[str, Any], place: int) -> dict[str, Any]:
+    index = call["index"] if isinstance(call["index"], int) else place
+    delta: dict[str, Any] = {"index": index, "function": {"arguments": call["args"] or ""}}
+    if call["id"]:  # the first part of a call
+        delta |= {"id": call["id"], "type": "function"}
+    if call["name"]:
+        delta["function"]["name"] = call["name"]
+    return delta
+
+
+def _tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
+    """Return an answer's tool calls, those with arguments that are no JSON as they came."""
+    calls = [(call, json.dumps(call["args"], ensure_ascii=False)) for call in answer.tool_calls]
+    broken = [(call, call["args"] or "") for call in answer.invalid_tool_calls]
+    return [
+        {
+            "id": call["id"] or f"call_{uuid4().hex}",
+            "type": "function",
+            "function": {"name": call["name"], "arguments": arguments},
+        }
+        for call, arguments in [*calls, *broken]
+    ]
+
+
+def finish_reason(metadata: Mapping[str, Any]) -> str | None:
+    """Return why the answer ended, in OpenAI's words, if the metadata tell it."""
+    reason = metadata.get("finish_reason") or metadata.get("stop_reason")
+    return _FINISH_REASONS.get(reason, "stop") if reason else None
+
+
+def ending(reason: str | None, *, has_calls: bool) -> str:
+    """Return why the answer ended; some providers call it a stop when the model called a tool."""
+    return "tool_calls" if has_calls and reason in (None, "stop") else reason or "stop"
+
+
+def to_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
+    """Return the sum over all calls of the mixture; `None` when no provider told."""
+    if usage is None:
+        return None
+    read, written = usage.get("input_token_details", {}), usage.get("output_token_details", {})
+    return {
+        "prompt_tokens": usage["input_tokens"],
+        "completion_tokens": usage["output_tokens"],
+        "total_tokens": usage["total_tokens"],
+        "prompt_tokens_details": {"cached_tokens": read.get("cache_read", 0)},
+        "completion_tokens_details": {"reasoning_tokens": written.get("reasoning", 0)},
+    }
+
+
+def without_texts(account: Any) -> Any:
+    """Return the account of an answer without what models and providers said: of an error its type alone."""
+    if isinstance(account, Mapping):
+        kept = {name: value for name, value in account.items() if name not in ("text", "analysis")}
+        return {
+            name: value.partition(":")[0] if name == "error" and isinstance(value, str) else without_texts(value)
+            for name, value in kept.items()
+        }
+    return [without_texts(item) for item in account] if isinstance(account, list) else account

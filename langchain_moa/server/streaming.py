@@ -1,0 +1,86 @@
+"""Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from langchain_moa.server.encoding import to_json
+
+_Item = TypeVar("_Item")
+
+KEEP_ALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def to_event(data: Any) -> bytes:
+    """Return one event with JSON as its data."""
+    return b"data: " + to_json(data) + b"\n\n"
+
+
+async def with_keep_alive(items: AsyncGenerator[_Item], seconds: float) -> AsyncGenerator[_Item | None]:
+    """Yield the items as they come, and `None` whenever there was none for some seconds."""
+    queue: asyncio.Queue[_Item | asyncio.Task[None] | None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    latest = loop.time()
+
+    async def pump() -> None:
+        nonlocal latest
+        async with aclosing(items):
+            async for item in items:
+                latest = loop.time()
+                queue.put_nowait(item)
+
+    async def beat() -> None:
+        # One timer for all items, which costs less than a timeout for each.
+        nonlocal latest
+        while True:
+            await asyncio.sleep(latest + seconds - loop.time())
+            if loop.time() >= latest + seconds:
+                latest = loop.time()
+                queue.put_nowait(None)
+
+    # One task for all items: a generator must not change its context in the middle.
+    pumping, beating = asyncio.create_task(pump()), asyncio.create_task(beat())
+    pumping.add_done_callback(queue.put_nowait)
+    try:
+        while not isinstance(item := await queue.get(), asyncio.Task):
+            yield item
+        await item  # raises what ended it, if anything did
+    finally:
+        pumping.cancel()
+        beating.cancel()
+        await asyncio.wait([pumping, beating])
+
+
+class EventStream(Response):
+    """A response of events that are there already, and of those to come."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes]) -> None:
+        """Keep the events.
+
+        Args:
+            first: What is sent with the headers.
+            rest: Closed at the end, however that comes; it must have begun.
+        """
+        # nginx buffers what does not forbid it.
+        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._first = first
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        async with aclosing(self._rest):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
+            async for events in self._rest:
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})

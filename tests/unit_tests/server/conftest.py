@@ -1,0 +1,53 @@
+"""Apps that are served for real, on loopback, by a uvicorn in a thread."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import ASGIApp
+
+from langchain_moa import ChatMoA
+from langchain_moa.server.app import create_app
+from langchain_moa.server.served import Served
+from tests.fakes import ScriptedChatModel
+
+HELLO = {"model": "moa-1", "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+@contextmanager
+def running(app: ASGIApp) -> Iterator[httpx.Client]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=2))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., httpx.Client]]:
+    """Serve a mixture as `moa-1`: `serve(model, **options_of_create_app)` returns a client of it."""
+    with ExitStack() as servers:
+        yield lambda model=None, **options: servers.enter_context(
+            running(create_app(Served({"moa-1": model or mixture()}), **options))
+        )
+
+
+def mixture(*, aggregator: ScriptedChatModel | None = None, proposer: ScriptedChatModel | None = None) -> ChatMoA:
+    return ChatMoA(
+        proposers=[proposer or ScriptedChatModel(reply="A proposal.", model_name="proposer")],
+        aggregator=aggregator or ScriptedChatModel(reply="The whole answer.", model_name="writer"),
+        include_references=True,
+    )

@@ -1,0 +1,134 @@
+import json
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from starlette.datastructures import Headers
+
+from langchain_moa.server.errors import ApiError
+from langchain_moa.server.requests import parse
+
+JSON = Headers({"content-type": "application/json; charset=utf-8"})
+USER = {"role": "user", "content": "Hi"}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+
+
+def asked(*, allow_overrides=False, **fields):
+    body = json.dumps({"model": "moa-1", "messages": [USER], **fields}).encode()
+    return parse(body, JSON, allow_overrides=allow_overrides)
+
+
+def test_a_conversation_becomes_messages():
+    messages = asked(
+        messages=[
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Weather?"}], "name": "ada"},
+            {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None, "audio": None},
+            {"role": "tool", "tool_call_id": "c1", "content": "Sunny."},
+            {"role": "assistant", "content": "Sunny.", "reasoning_content": "not said"},
+        ]
+    ).conversation()
+    assert [type(message) for message in messages] == [SystemMessage, HumanMessage, AIMessage, ToolMessage, AIMessage]
+    assert messages[1].name == "ada"
+    assert messages[2].content == ""
+    assert messages[2].tool_calls == [{"id": "c1", "name": "weather", "args": {"city": "Paris"}, "type": "tool_call"}]
+    assert messages[3].tool_call_id == "c1"
+    assert messages[4].additional_kwargs == {}
+
+
+def test_images_stay_content_blocks():
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+    blocks = [{"type": "text", "text": "What?"}, image]
+    assert asked(messages=[{"role": "user", "content": blocks}]).conversation()[0].content == blocks
+
+
+def test_sampling_becomes_call_time_arguments():
+    given = {"temperature": 1, "top_p": 0.5, "seed": 3, "presence_penalty": 0.1, "logprobs": True, "top_logprobs": 2}
+    assert asked(**given, n=1, user="ada", metadata={"k": "v"}, stream=False).arguments() == given
+
+
+def test_the_newer_name_of_max_tokens_wins():
+    assert asked(max_tokens=5).arguments() == {"max_tokens": 5}
+    assert asked(max_tokens=5, max_completion_tokens=6).arguments() == {"max_tokens": 6}
+
+
+def test_stop_is_a_list():
+    assert asked(stop="END").arguments() == {"stop": ["END"]}
+    assert asked(stop=["a", "b"]).arguments() == {"stop": ["a", "b"]}
+
+
+def test_what_only_some_providers_know_is_told_apart():
+    fields = asked(top_k=40, min_p=0.1)
+    assert (fields.arguments(), fields.provider_arguments()) == ({}, {"top_k": 40, "min_p": 0.1})
+
+
+def test_what_is_null_is_not_given():
+    assert asked(temperature=None, functions=None, tools=None, rounds=None, n=None).arguments() == {}
+
+
+def test_who_asked_goes_into_traces():
+    fields = asked(user="ada", metadata={"team": "blue"}, safety_identifier="x")
+    assert fields.trace_metadata() == {"team": "blue", "user": "ada", "safety_identifier": "x"}
+
+
+def test_overrides_are_told_apart():
+    fields = asked(allow_overrides=True, rounds=2, proposers=["a", {"model": "b", "samples": 2}], quorum=0.5)
+    assert fields.overrides() == {"rounds": 2, "proposers": ["a", {"model": "b", "samples": 2}], "quorum": 0.5}
+    assert fields.arguments() == {}
+
+
+BLOCK = {"type": "input_audio", "input_audio": {}}
+REFUSED = {
+    "n": ({"n": 2}, "n", "n is 2; a mixture gives one answer, ask 2 times."),
+    "audio": ({"audio": {}}, "audio", "audio is not supported: a mixture answers in text only."),
+    "modalities": ({"modalities": ["audio"]}, "modalities", "modalities is ['audio']; a mixture answers in text only."),
+    "functions": ({"functions": []}, "functions", "functions is not supported: give tools instead."),
+    "store": ({"store": True}, "store", "store is not supported: nothing is kept here."),
+    "unknown": ({"foo": 1}, "foo", "foo is not known to this server."),
+    "no messages": ({"messages": []}, "messages", "messages: List should have at least 1 item"),
+    "no model": ({"model": None}, "model", "model: Field required"),
+    "temperature": ({"temperature": 3}, "temperature", "temperature: Input should be less than or equal to 2"),
+    "a number as text": ({"max_tokens": "5"}, "max_tokens", "max_tokens: Input should be a valid integer"),
+    "override": ({"rounds": 2}, "rounds", "rounds: this server does not let requests change a mixture; start it with "),
+    "tool choice alone": ({"tool_choice": "auto"}, "tool_choice", "tool_choice needs tools."),
+    "tool": ({"tools": [{"type": "custom"}]}, "tools.0", "tools.0 must be a function with a name."),
+    "sound": ({"messages": [{"role": "user", "content": [BLOCK]}]}, "messages.0", "messages.0 has content of "),
+    "content": ({"messages": [{"role": "user", "content": 5}]}, "messages.0", "messages.0: content must be text or a"),
+    "role": ({"messages": [USER, {"role": "x", "content": "y"}]}, "messages.1", "messages.1 is malformed: Value"),
+    "no role": ({"messages": [{"content": "y"}]}, "messages.0", "messages.0 is malformed: ValueError: "),
+    "no call id": ({"messages": [{"role": "tool", "content": "y"}]}, "messages.0", "messages.0 is malformed: "),
+    "broken call": (
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]},
+        "messages.0",
+        "messages.0 is malformed: ",
+    ),
+    "calls that are none": ({"messages": [{"role": "assistant", "tool_calls": "x"}]}, "messages.0", "messages.0 is ma"),
+}
+
+
+@pytest.mark.parametrize(("fields", "param", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_supported_is_refused_by_name(fields, param, message):
+    with pytest.raises(ApiError) as refused:
+        asked(**fields).conversation()
+    assert (refused.value.status, refused.value.param) == (400, param)
+    assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff", b"[" * 100_000], ids=lambda body: repr(body[:5]))
+def test_a_body_that_is_no_json_object_is_refused(body):
+    with pytest.raises(ApiError, match=r"^The body (is not valid JSON|must be a JSON object)") as refused:
+        parse(body, JSON, allow_overrides=False)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_body_that_is_not_sent_as_json_is_refused(kind):
+    with pytest.raises(ApiError, match="Content-Type: application/json") as refused:
+        parse(b"{}", Headers({"content-type": kind}), allow_overrides=False)
+    assert refused.value.status == 415
+
+
+def test_tools_come_with_how_to_choose_them():
+    fields = asked(tools=[TOOL], tool_choice="required", parallel_tool_calls=False)
+    assert fields.tools == [TOOL]
+    assert fields.tool_arguments() == {"tool_choice": "required", "parallel_tool_calls": False}
