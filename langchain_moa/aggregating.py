@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, cast
@@ -203,6 +203,7 @@ class _Work:
             question=question,
             arguments=call.aggregator_kwargs if call else {},
             on_chunk=call.on_chunk if call else None,
+            on_chunks=call.on_chunks if call else None,
         )
 
     def winner(self, reference: Reference) -> AIMessage:
@@ -227,12 +228,14 @@ class _Attempt:
         question: Question,
         arguments: Mapping[str, Any],
         on_chunk: Callable[[AIMessageChunk], None] | None,
+        on_chunks: Callable[[Generator[AIMessageChunk]], None] | None,
     ) -> None:
         self.model = model
         self.question = question
         self.first_token_seconds: float | None = None
         self._arguments = arguments
         self._on_chunk = on_chunk
+        self._on_chunks = on_chunks
         self._chunks: list[AIMessageChunk] = []
 
     @property
@@ -244,9 +247,21 @@ class _Attempt:
         question = self.question
         if self._on_chunk is None:
             return cast("AIMessage", self.model.invoke(question.messages, question.child, **self._arguments))
-        for chunk in self.model.stream(question.messages, question.child, **self._arguments):
-            self._on_chunk(self._keep(chunk))
+        if self._on_chunks is not None:
+            self._on_chunks(self._stream())
+        else:
+            for chunk in self._stream():
+                self._on_chunk(chunk)
         return self._merged()
+
+    def _stream(self) -> Generator[AIMessageChunk]:
+        stream = self.model.stream(self.question.messages, self.question.child, **self._arguments)
+        try:
+            for chunk in stream:
+                yield self._keep(chunk)
+        finally:  # whoever goes away closes this one
+            if isinstance(stream, Generator):
+                stream.close()
 
     async def aask(self) -> AIMessage:
         question = self.question

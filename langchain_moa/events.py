@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,9 @@ class Call:
 
     on_chunk: Callable[[AIMessageChunk], None] | None = None
     """Takes the aggregator's chunks as they come; `None` asks it for a whole answer."""
+
+    on_chunks: Callable[[Generator[AIMessageChunk]], None] | None = None
+    """Takes all of them at once, on the sync path where the caller's own thread can draw them from the aggregator."""
 
     aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """The call-time arguments, which are the aggregator's alone."""

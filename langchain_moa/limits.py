@@ -86,8 +86,8 @@ class LayerClock:
         self._good = 0
         self._grace = grace
         self._closes_at = math.inf if closes_in is None else monotonic() + closes_in
-        self._changed = threading.Condition()
-        self._waiting: set[_Waiting] = set()
+        self._lock = threading.Lock()
+        self._waiting: set[_Waiting | threading.Event] = set()
         self._finished = 0
 
     def finish(self, *, is_good: bool, vote: Hashable | None = None) -> int:
@@ -96,7 +96,7 @@ class LayerClock:
         Returns:
             How many proposers have finished, this one included.
         """
-        with self._changed:
+        with self._lock:
             self._finished += 1
             finished = self._finished
             self._good += is_good
@@ -111,12 +111,14 @@ class LayerClock:
 
     def close(self, *, after: float = 0) -> None:
         """Close the layer in `after` seconds, if it does not close before."""
-        with self._changed:
+        with self._lock:
             self._closes_at = min(self._closes_at, monotonic() + after)
             waiting = list(self._waiting)
-            self._changed.notify_all()
         for one in waiting:
-            one.hurry(self._closes_at)
+            if isinstance(one, threading.Event):
+                one.set()
+            else:
+                one.hurry(self._closes_at)
 
     def check_open(self) -> None:
         """Check that an answer would still be taken.
@@ -127,11 +129,6 @@ class LayerClock:
         if monotonic() >= self._closes_at:
             raise LayerClosedError
 
-    def wake(self) -> None:
-        """Have threads that wait look at their answers."""
-        with self._changed:
-            self._changed.notify_all()
-
     def wait_for(self, answer: Future[Any], seconds: float) -> Any:
         """Return what a thread is going to answer.
 
@@ -140,12 +137,16 @@ class LayerClock:
             LayerClosedError: The layer is closed.
         """
         ends_at = monotonic() + seconds
-        with self._changed:
+        # An event of its own: a condition that all share would wake every thread for each answer.
+        changed = threading.Event()
+        answer.add_done_callback(lambda _: changed.set())
+        with self._watched(changed):
             while not answer.done():
                 left = min(ends_at, self._closes_at) - monotonic()
                 if left <= 0:
                     raise self._expired(ends_at, seconds)
-                self._changed.wait(None if math.isinf(left) else left)
+                changed.wait(None if math.isinf(left) else left)
+                changed.clear()
         return answer.result()
 
     async def limit(self, asking: Any, seconds: float) -> Any:
@@ -158,7 +159,9 @@ class LayerClock:
         ends_at = monotonic() + seconds
         try:
             async with asyncio.timeout(max(min(ends_at, self._closes_at) - monotonic(), 0)) as timeout:
-                with self._watched(_Waiting(asyncio.get_running_loop(), timeout)):
+                waiting = _Waiting(asyncio.get_running_loop(), timeout)
+                with self._watched(waiting):
+                    waiting.hurry(self._closes_at)
                     return await asking
         except TimeoutError:
             if timeout.expired():
@@ -166,14 +169,13 @@ class LayerClock:
             raise  # the model's own
 
     @contextmanager
-    def _watched(self, waiting: _Waiting) -> Iterator[None]:
-        with self._changed:
+    def _watched(self, waiting: _Waiting | threading.Event) -> Iterator[None]:
+        with self._lock:
             self._waiting.add(waiting)
-        waiting.hurry(self._closes_at)
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._waiting.discard(waiting)
 
     def _expired(self, ends_at: float, seconds: float) -> Exception:
@@ -224,7 +226,6 @@ class Race:
                 answer.set_result(context.run(self.model.invoke, messages, config))
             except BaseException as error:  # handed to whoever waits, as an executor does
                 answer.set_exception(error)
-            clock.wake()
 
         # A daemon, and not a pool's thread: an abandoned call must not keep the interpreter from ending.
         threading.Thread(target=run, name="moa-proposer", daemon=True).start()

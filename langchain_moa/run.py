@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langchain_moa.events import Call, enclosing_writer
 from langchain_moa.exceptions import DeadlineError
 from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
-from langchain_moa.shared import Shared
+from langchain_moa.shared import RunOverError, Shared
 from langchain_moa.usage import total_usage
 
 
@@ -93,7 +94,15 @@ class GraphRun:
             self.shared.check()  # ends the aggregator's stream when the caller has gone
             items.put(chunk)
 
-        config = self._config(CallbackManager, on_chunk if streaming else None)
+        def on_chunks(chunks: Generator[AIMessageChunk]) -> None:
+            drawing = _Drawing(chunks, self.shared)
+            items.put(drawing)
+            drawing.wait()
+
+        # Who has a deadline can't wait inside of the aggregator's stream. Else a token that goes from thread to thread
+        # would cost more than all the rest of us.
+        draws = streaming and self.deadline is None
+        config = self._config(CallbackManager, on_chunk if streaming else None, on_chunks if draws else None)
         in_context = _outside().run
 
         def run() -> None:
@@ -105,8 +114,14 @@ class GraphRun:
         ends_at = None if self.deadline is None else monotonic() + self.deadline
         threading.Thread(target=run, name="moa", daemon=True).start()
         try:
-            while isinstance(item := items.get(timeout=ends_at and max(ends_at - monotonic(), 0)), AIMessageChunk):
-                yield item
+            while True:
+                item = items.get(timeout=ends_at and max(ends_at - monotonic(), 0))
+                if isinstance(item, _Drawing):
+                    yield from item
+                elif isinstance(item, AIMessageChunk):
+                    yield item
+                else:
+                    break
         except Empty:
             raise self._too_late() from None
         finally:
@@ -147,6 +162,7 @@ class GraphRun:
         self,
         manager: type[CallbackManager | AsyncCallbackManager],
         on_chunk: Callable[[AIMessageChunk], None] | None = None,
+        on_chunks: Callable[[Generator[AIMessageChunk]], None] | None = None,
     ) -> RunnableConfig:
         """Return the config of the graph's run: a child of the call's run, with only the handlers that look inside."""
         parent = self.parent
@@ -161,6 +177,7 @@ class GraphRun:
             write=enclosing_writer(),
             shared=self.shared,
             on_chunk=on_chunk,
+            on_chunks=on_chunks,
             aggregator_kwargs=self.aggregator_kwargs,
         )
         config: RunnableConfig = {"callbacks": inside, "configurable": call.as_configurable()}
@@ -168,6 +185,36 @@ class GraphRun:
             # LangGraph's thread pool has cores + 4 workers by default: on two cores, a seventh proposer would wait.
             config["max_concurrency"] = len(self.graph.nodes)
         return config
+
+
+class _Drawing:
+    """A stream of the graph's thread, drawn by the caller's own while the graph waits for its end."""
+
+    def __init__(self, chunks: Generator[AIMessageChunk], shared: Shared) -> None:
+        """Keep the stream, and the context in which it runs."""
+        self._chunks = chunks
+        self._shared = shared
+        self._context = copy_context()
+        self._end: Future[None] = Future()
+
+    def wait(self) -> None:
+        """Wait, in the graph's thread, until it is drawn; raise what went wrong."""
+        self._end.result()
+
+    def __iter__(self) -> Iterator[AIMessageChunk]:
+        """Draw it. What goes wrong is raised where the graph waits."""
+        try:
+            while (chunk := self._context.run(next, self._chunks, None)) is not None:
+                yield chunk
+        except Exception as error:
+            self._end.set_exception(error)
+        except BaseException:  # the caller goes away
+            self._shared.close()
+            self._chunks.close()
+            self._end.set_exception(RunOverError())
+            raise
+        else:
+            self._end.set_result(None)
 
 
 _parent: ContextVar[BaseRunManager | None] = ContextVar("moa_parent", default=None)

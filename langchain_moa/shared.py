@@ -18,19 +18,23 @@ class RunOverError(Exception):
     """Nobody waits for the run's answer any more."""
 
 
-class Shared(dict[int, LayerClock]):
+class Shared(dict[str, Any]):
     """The clocks of one run's layers, by number, and what is decided once for all of its nodes.
 
-    A dict, because it stands in the graph's state: whoever dumps a state between two runs dumps an empty one.
+    An empty dict to whoever dumps or pickles it: it stands in the graph's state, and the Agent Server keeps states.
     """
 
     def __init__(self) -> None:
         """Start the run's time."""
         super().__init__()
+        self._clocks: dict[int, LayerClock] = {}
         self._started = monotonic()
         self._lock = threading.Lock()
         self._is_over = False
         self._decision: Any = None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return type(self), ()
 
     def decide(self, how: Callable[[], _Decision]) -> _Decision:
         """Return what `how` returned to the first node that asked."""
@@ -62,19 +66,19 @@ class Shared(dict[int, LayerClock]):
         """
         self.check()
         with self._lock:
-            if number not in self:
+            if number not in self._clocks:
                 left = None if limits.deadline is None else self._started + limits.deadline - monotonic()
                 share = None if left is None else left / (layers - number + 2)
                 needed = limits.needed(size)
-                self[number] = LayerClock(
+                self._clocks[number] = LayerClock(
                     size=size, needed=needed, at_least=at_least, grace=limits.grace, closes_in=share
                 )
-            return self[number]
+            return self._clocks[number]
 
     def close(self) -> None:
         """Close every layer now, and ask nobody any more: the caller has gone."""
         self._is_over = True
-        for clock in list(self.values()):
+        for clock in list(self._clocks.values()):
             clock.close()
 
 

@@ -1,10 +1,15 @@
 """The graph by itself: drawn, watched, compiled by a caller, and as a part of another graph."""
 
+import pickle
+from copy import deepcopy
+
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA, MoAState, create_moa_graph
+from langchain_moa.limits import Limits
+from langchain_moa.shared import Shared
 from tests.fakes import ScriptedChatModel
 
 
@@ -99,3 +104,10 @@ def test_a_failure_survives_a_checkpoint():
     for _ in range(2):
         with pytest.raises(Exception, match=r"gave 1 references, and needs 2\. bad: .*no"):
             graph.invoke({"messages": "Go."} if _ == 0 else None, thread)
+
+
+def test_what_the_nodes_of_a_run_share_is_dumped_as_nothing():
+    """A server that keeps a thread's state by pickling it would fail on the clocks' locks."""
+    shared = Shared()
+    shared.clock(1, layers=1, size=2, at_least=1, limits=Limits())
+    assert len(pickle.loads(pickle.dumps(shared))) == len(deepcopy(shared)) == 0
