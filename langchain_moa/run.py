@@ -210,7 +210,7 @@ class _Drawing:
             self._end.set_exception(error)
         except BaseException:  # the caller goes away
             self._shared.close()
-            self._chunks.close()
+            self._context.run(self._chunks.close)
             self._end.set_exception(RunOverError())
             raise
         else:
