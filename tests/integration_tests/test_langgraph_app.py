@@ -324,7 +324,6 @@ def test_without_a_key_it_serves_the_local_model(tmp_path):
     assert "Paris" in (answer.choices[0].message.content or "")
 
 
-@pytest.mark.xfail(reason="what the nodes of a run share can't be pickled, and the server keeps it with the thread")
 def test_threads_outlive_the_development_server(models, upstream, tmp_path):
     shutil.copytree(EXAMPLE, tmp_path / "app")
     with agent_server(tmp_path / "app", keys(models)) as url, get_sync_client(url=url) as client:

@@ -11,7 +11,7 @@ import pytest
 import langchain_moa
 
 PACKAGE = Path(langchain_moa.__file__).parent
-EXTRAS = ("typer", "rich", "prompt_toolkit", "xllamacpp", "numpy", "sklearn", "starlette", "uvicorn")
+EXTRAS = ("typer", "rich", "prompt_toolkit", "xllamacpp", "numpy", "sklearn", "plotly", "starlette", "uvicorn")
 
 
 def test_the_public_names_are_sorted_and_there():
