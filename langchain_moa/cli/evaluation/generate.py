@@ -1,0 +1,38 @@
+"""`moa eval generate`: have systems answer questions."""
+
+from __future__ import annotations
+
+import asyncio
+
+from langchain_moa.cli import options as common
+from langchain_moa.cli.evaluation import options
+
+
+def generate(
+    bench: options.Bench,
+    system: options.Systems,
+    out: options.Out = options.OUT,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    concurrency: options.Concurrency = options.CONCURRENCY,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    debug: common.Debug = False,
+) -> None:
+    """Have systems answer questions. What is answered already is not asked again."""
+    from langchain_moa.cli.evaluation import work
+    from langchain_moa.cli.evaluation.estimate import show_estimates
+    from langchain_moa.cli.evaluation.outcome import end
+    from langchain_moa.cli.evaluation.progress import open_view
+
+    evaluation = work.Evaluation(bench=bench, out=out, limit=limit, seed=seed)
+    benchmarks, systems = evaluation.benchmarks(), work.resolve_all(system)
+    if dry_run:
+        show_estimates(evaluation, benchmarks, systems, judged=False)
+        return
+    with open_view() as view:
+        answering = work.generate(
+            evaluation, benchmarks, systems, concurrency=concurrency, overwrite=overwrite, view=view
+        )
+        failed = asyncio.run(answering)
+    end(answers=failed)

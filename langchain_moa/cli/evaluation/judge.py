@@ -1,0 +1,51 @@
+"""`moa eval judge`: have answers judged."""
+
+from __future__ import annotations
+
+import asyncio
+
+from langchain_moa.cli import options as common
+from langchain_moa.cli.evaluation import options
+
+
+def judge(
+    bench: options.Bench,
+    judge: options.Judge = None,
+    system: options.Names = None,
+    out: options.Out = options.OUT,
+    grader: options.Grader = None,
+    baseline: options.Baseline = None,
+    judge_mode: options.JudgeModeOption = options.JudgeMode.LOGPROBS,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    judge_concurrency: options.JudgeConcurrency = options.CONCURRENCY,
+    overwrite: options.Overwrite = False,
+    debug: common.Debug = False,
+) -> None:
+    """Have answers judged. What is judged already is not judged again."""
+    from langchain_moa.cli.evaluation import work
+    from langchain_moa.cli.evaluation.outcome import end
+    from langchain_moa.cli.evaluation.progress import open_view
+    from langchain_moa.cli.evaluation.specs import resolve
+
+    evaluation = work.Evaluation(
+        bench=bench,
+        out=out,
+        grader=grader,
+        baseline=baseline,
+        judge_mode=judge_mode.value,
+        limit=limit,
+        seed=seed,
+    )
+    with open_view() as view:
+        judging = work.judge(
+            evaluation,
+            evaluation.graded_benchmarks(),
+            system,
+            judge=resolve(judge) if judge else None,
+            concurrency=judge_concurrency,
+            overwrite=overwrite,
+            view=view,
+        )
+        failed = asyncio.run(judging)
+    end(judgments=failed)

@@ -1,0 +1,134 @@
+"""How far an evaluation is: bars on a terminal, plain lines otherwise. Both on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from langchain_moa.cli.text import one_line
+
+Tick = Callable[[str, str | None], None]
+"""Tells of a finished item: its name, and what went wrong if anything did."""
+
+_SHOWN_ERRORS = 3
+
+
+@dataclass
+class _Tally:
+    """How far a part of the work is."""
+
+    label: str
+    total: int
+    done: int = 0
+    failed: int = 0
+
+    def count(self, item: str, error: str | None) -> str | None:
+        """Count an item; return what to print about its error, if it is among the first."""
+        self.done += 1
+        self.failed += bool(error)
+        return f"{self.label}: {item}: {error}" if error and self.failed <= _SHOWN_ERRORS else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this was the last item."""
+        return self.done == self.total
+
+    @property
+    def is_at_a_tenth(self) -> bool:
+        """Whether this item completed another tenth of them."""
+        return self.done * 10 // self.total > (self.done - 1) * 10 // self.total
+
+    @property
+    def failures(self) -> str:
+        """How many failed; nothing if none did."""
+        return f"{self.failed} failed" if self.failed else ""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, [f"{self.label}: {self.done}/{self.total}", self.failures]))
+
+
+class View(Protocol):
+    """Shows how far an evaluation is."""
+
+    def begin(self, label: str, total: int) -> Tick:
+        """Begin with a part of the work, of so many items."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class LiveView(Progress):
+    """A bar for each part of the work, with the time that is left and the failures so far."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on a terminal."""
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[failed]}", style="red"),
+            console=console,
+        )
+
+    def begin(self, label: str, total: int) -> Tick:
+        """Begin with a part of the work, of so many items."""
+        task = self.add_task(label, total=total, failed="")
+        tally = _Tally(label, total)
+
+        def tick(item: str, error: str | None) -> None:
+            if line := tally.count(item, error):
+                self.console.print(Text(one_line(line), "red"))
+            self.update(task, advance=1, failed=tally.failures)
+            if tally.is_done:  # a bar for each part that there was would soon fill the screen
+                self.remove_task(task)
+                self.console.print(Text(one_line(str(tally)), "red" if tally.failed else "green"))
+
+        return tick
+
+
+class PlainView:
+    """A line at every tenth of a part of the work, and one for each of the first errors."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+
+    def begin(self, label: str, total: int) -> Tick:
+        """Begin with a part of the work, of so many items."""
+        tally = _Tally(label, total)
+
+        def tick(item: str, error: str | None) -> None:
+            if line := tally.count(item, error):
+                _print(line)
+            if tally.is_done or tally.is_at_a_tenth:
+                _print(str(tally))
+
+        return tick
+
+
+def open_view() -> View:
+    """Return the view that fits where stderr leads."""
+    console = Console(stderr=True)
+    return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView()
+
+
+def _print(line: str) -> None:
+    print(one_line(line), file=sys.stderr, flush=True)

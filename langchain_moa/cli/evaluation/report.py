@@ -1,0 +1,27 @@
+"""`moa eval report`: what the answers and judgments come to."""
+
+from __future__ import annotations
+
+from langchain_moa.cli import options as common
+from langchain_moa.cli.evaluation import options
+
+
+def report(
+    bench: options.Bench,
+    judge: options.JudgeName = None,
+    system: options.Names = None,
+    out: options.Out = options.OUT,
+    grader: options.Grader = None,
+    baseline: options.Baseline = None,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    prices: options.PricesOption = None,
+    debug: common.Debug = False,
+) -> None:
+    """Report scores, costs and latencies: on the terminal, and as report.json, .csv, .md and .html in DIR."""
+    from langchain_moa.cli.evaluation import work
+    from langchain_moa.cli.evaluation.reporting import report_on
+
+    evaluation = work.Evaluation(bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed)
+    for benchmark in evaluation.graded_benchmarks():
+        report_on(evaluation, benchmark, evaluation.systems(benchmark, system), judge=judge, prices=prices)

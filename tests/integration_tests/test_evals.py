@@ -1,0 +1,245 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from langchain_moa.exceptions import LocalModelError
+from langchain_moa.local import find_weights
+from tests.evals_fixtures import FIXTURES
+from tests.openai_server import OpenAIServer, Reply
+
+MOA = str(Path(sys.executable).with_name("moa"))
+TASK = [{"id": f"q{n}", "input": f"What is {n} + {n}?", "reference": 2 * n} for n in range(1, 7)]
+LOGPROBS = {
+    "content": [
+        {
+            "token": "M",
+            "logprob": -0.1,
+            "bytes": None,
+            "top_logprobs": [
+                {"token": "M", "logprob": -0.1, "bytes": None},
+                {"token": "m", "logprob": -2.4, "bytes": None},
+            ],
+        }
+    ]
+}
+MODELS = """
+from langchain_moa import ChatMoA
+from langchain_openai import ChatOpenAI
+
+
+def mixture(temperature=None):
+    first, second, aggregator = (ChatOpenAI(model=name, temperature=temperature) for name in ("a", "b", "a"))
+    return ChatMoA(proposers=[first, second], aggregator=aggregator, include_references=True)
+"""
+LOCAL = """
+from langchain_moa import ChatMoA, Proposer
+from langchain_moa.local import ChatLocal
+
+
+def single(temperature=0.0):
+    return ChatLocal(temperature=temperature, max_tokens=8)
+
+
+def mixture(temperature=0.0):
+    model = single(temperature)
+    proposers = [Proposer(model=model, name="brief", instructions="Be brief."), Proposer(model=model, name="plain")]
+    return ChatMoA(proposers=proposers, aggregator=model, include_references=True)
+
+
+def self_moa(temperature=0.0):
+    model = single(temperature)
+    return ChatMoA(proposers=[Proposer(model=model, samples=2)], aggregator=model, include_references=True)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in TASK))
+    (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "local_models.py").write_text(LOCAL)
+    return tmp_path
+
+
+def environment(server):
+    names = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "test", "PYTHONUNBUFFERED": "1"}
+    data = {"LANGCHAIN_MOA_EVAL_DATA": str(FIXTURES)} if FIXTURES else {}
+    return {**os.environ, **names, **data}
+
+
+def start(folder, server, *args):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([MOA, "eval", *args], cwd=folder, env=environment(server), **pipes)
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == code, err
+    return out, err
+
+
+def moa_eval(folder, server, *args, code=0):
+    return finish(start(folder, server, *args), code)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def judgment(body):
+    """Judge as AlpacaEval, MT-Bench, FLASK and the pairwise prompt want it, whichever asks."""
+    return Reply(text="Rating: [[7]] [[A]] {'completeness': 4, 'factuality': 3}", logprobs=LOGPROBS)
+
+
+def answer(body):
+    if body["model"] == "judge":
+        return judgment(body)
+    return f"{body['model']} says {len(body['messages'][-1]['content'])}"
+
+
+# -- Killed and resumed -----------------------------------------------------------------------------------------------
+
+PAIRWISE = ["run", "--bench", "sums.jsonl", "--grader", "pairwise", "--baseline", "one", "--judge", "openai:judge"]
+SYSTEMS = [
+    "--system",
+    "one=openai:c",
+    "--system",
+    "moa=models:mixture",
+    "--concurrency",
+    "2",
+    "--judge-concurrency",
+    "2",
+]
+# Of an answer of the second system, and of a judgment of it.
+HELD = [
+    pytest.param(lambda body: body["model"] == "b" and "3 + 3" in body["messages"][-1]["content"], id="an answer"),
+    pytest.param(lambda body: body["model"] == "judge" and "4 + 4" in str(body["messages"]), id="a judgment"),
+]
+
+
+def request_of(body):
+    return json.dumps([body["model"], body["messages"]])
+
+
+def without_times(path):
+    """Return a folder's files without what no two runs have in common."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {name: plain(item) for name, item in value.items() if name not in ("seconds", "first_token_seconds")}
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    rows = {file.relative_to(path): plain(lines(file)) for file in path.rglob("*.jsonl")}
+    return rows | {file.relative_to(path): file.read_text() for file in path.rglob("manifest.json")}
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_killed_and_started_again_it_makes_no_finished_call_twice_and_gives_the_same_files(folder, held):
+    gate = threading.Event()
+
+    def gated(body):
+        reply = answer(body)
+        text, logprobs = (reply, None) if isinstance(reply, str) else (reply.text, reply.logprobs)
+        return Reply(text=text, logprobs=logprobs, gate=gate if held(body) else None)
+
+    with OpenAIServer(gated) as server:
+        process = start(folder, server, *PAIRWISE, *SYSTEMS, "--out", "out")
+        server.wait_for(lambda: any(map(held, server.requests)), timeout=60)
+        process.kill()
+        process.communicate()
+        finished = {str(file.relative_to(folder)): len(lines(file)) for file in (folder / "out").rglob("*.jsonl")}
+        asked = [request_of(body) for body in server.requests]
+        gate.set()
+        server.reset()
+        moa_eval(folder, server, *PAIRWISE, *SYSTEMS, "--out", "out")
+        asked_again = [request_of(body) for body in server.requests]
+        calls_again = Counter(body["model"] for body in server.requests)
+        server.reset()
+        moa_eval(folder, server, *PAIRWISE, *SYSTEMS, "--out", "uninterrupted")
+        asked_at_once = [request_of(body) for body in server.requests]
+
+    assert finished["out/sums/one/outputs.jsonl"] == 6
+    assert calls_again["c"] == 0
+    assert calls_again["b"] == 6 - finished["out/sums/moa/outputs.jsonl"]
+    assert calls_again["judge"] == 12 - finished.get("out/sums/moa/judgments-openai-judge.jsonl", 0)
+    # What is asked twice was in the air when it was killed: of at most two items, of three calls each.
+    twice = [request for request in asked if request in asked_again]
+    assert len(twice) <= 6
+    assert sorted(set(asked + asked_again)) == sorted(set(asked_at_once))
+    assert len(asked + asked_again) - len(twice) == len(asked_at_once) == 6 + 18 + 12
+    assert without_times(folder / "out") == without_times(folder / "uninterrupted")
+    assert [row["question"] for row in lines(folder / "out/sums/moa/outputs.jsonl")] == [row["id"] for row in TASK]
+
+
+def test_what_failed_is_counted_and_the_same_command_tries_it_again(folder):
+    broken = ["2 + 2"]
+
+    def reply(body):
+        if broken and broken[0] in str(body["messages"]):
+            return Reply(status=422, error="no sums")
+        return "4"
+
+    command = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "one=openai:c", "--out", "out"]
+    with OpenAIServer(reply) as server:
+        _, err = moa_eval(folder, server, *command, code=1)
+        assert "sums · one · answers: 6/6, 1 failed" in err
+        assert err.endswith("moa: 1 answer failed; the same command tries them again.\n")
+        assert json.loads((folder / "out/sums/report.json").read_text())["systems"][0]["failed"] == 1
+        broken.clear()
+        server.reset()
+        moa_eval(folder, server, *command)
+        assert len(server.requests) == 1
+    assert json.loads((folder / "out/sums/report.json").read_text())["systems"][0]["failed"] == 0
+
+
+# -- End to end -------------------------------------------------------------------------------------------------------
+
+
+def missing_local_model():
+    if importlib.util.find_spec("xllamacpp") is None:
+        return "xllamacpp is not installed"
+    try:
+        find_weights()
+    except LocalModelError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.skipif(bool(missing_local_model()), reason=missing_local_model() or "all there")
+@pytest.mark.timeout(300)
+def test_a_real_mixture_its_model_alone_and_self_moa_stand_side_by_side_on_every_benchmark(folder):
+    benches = ["mt_bench", *(["alpaca_eval", "flask"] if FIXTURES else [])]
+    systems = [f"--system={name}=local_models:{name}" for name in ("mixture", "self_moa", "single")]
+    prices = {"smollm2-135m-instruct": {"input": 1, "output": 2}, "judge": {"input": 3, "output": 6}}
+    (folder / "prices.json").write_text(json.dumps(prices))
+    common = [*systems, "--limit", "1", "--concurrency", "1", "--out", "out", "--prices", "prices.json"]
+    with OpenAIServer(answer) as server:
+        own, _ = moa_eval(folder, server, "run", "--bench", "sums.jsonl", "--grader", "numeric", *common)
+        assert server.requests == []
+        bench = [f"--bench={name}" for name in benches]
+        published, _ = moa_eval(folder, server, "run", *bench, "--judge", "strict=openai:judge", *common)
+        assert len(server.requests) == 3 * (2 + len(benches) - 1)
+        assert server.requests[0]["model"] == "judge"
+    assert "mixture against single" in own
+    for name in benches:
+        assert f"{name}\n" in published
+        report = json.loads((folder / "out" / name / "report.json").read_text())
+        assert [system["system"] for system in report["systems"]] == ["mixture", "self_moa", "single"]
+        assert (
+            [system["spending"]["calls"] for system in report["systems"]] == [6, 6, 2]
+            if name == "mt_bench"
+            else [3, 3, 1]
+        )
+        assert all(system["spending"]["usd_per_100"] > 0 for system in report["systems"])
+        assert any("1 of the" in warning for warning in report["warnings"])
+        assert "plotly" in (folder / "out" / name / "report.html").read_text().lower()
+        row = lines(folder / "out" / name / "mixture" / "outputs.jsonl")[0]
+        proposals = row["metadata"][0]["moa"]["layers"][0]
+        assert [call["proposer"] for call in proposals] == ["brief", "plain"]
+        assert all(call["text"] for call in proposals)
