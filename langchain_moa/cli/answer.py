@@ -69,21 +69,22 @@ async def _run(model: ChatMoA, messages: Sequence[BaseMessage], view: View, num_
 
     calls: dict[str, ProposerCall] = {}
     answer: AIMessage | None = None
-    streamed = False
+    streamed = introduced = False
     config: RunnableConfig = {"max_concurrency": num_proc} if num_proc else {}
     modes: list[StreamMode] = ["custom", "messages", "updates"]
     # LangGraph's types know no list of modes: with one, each item comes with its mode.
     stream: Any = model.graph.astream({"messages": list(messages)}, config, stream_mode=modes)  # type: ignore[call-overload]
     async for mode, item in stream:
+        if not introduced and _begins_the_answer(mode, item):
+            introduced = True
+            view.references([(_layer(node), calls[node]) for node in sorted(calls)])
         if mode == "custom":
-            if item["event"] == "moa_aggregator_start":
-                view.references([(_layer(node), calls[node]) for node in sorted(calls)])
             view.progress(item)
         elif mode == "updates":
             for update in item.values():
                 calls |= update.get("calls", {})
                 answer = update["messages"][-1] if "messages" in update else answer
-        elif item[1]["langgraph_node"] == "aggregator":
+        elif _is_the_answers(item):
             # A model that does not stream comes as one whole message; one that does may come again as a whole.
             if text := item[0].text if isinstance(item[0], AIMessageChunk) or not streamed else "":
                 streamed = True
@@ -92,6 +93,17 @@ async def _run(model: ChatMoA, messages: Sequence[BaseMessage], view: View, num_
     if not streamed:
         view.token(answer.text)
     return answer
+
+
+def _begins_the_answer(mode: str, item: Any) -> bool:
+    """Tell whether all proposals are there: the aggregator starts, or the answer is one of them and comes at once."""
+    if mode == "custom":
+        return bool(item["event"] == "moa_aggregator_start")
+    return mode == "messages" and _is_the_answers(item)
+
+
+def _is_the_answers(item: Any) -> bool:
+    return bool(item[1]["langgraph_node"] == "aggregator")
 
 
 def _layer(node: str) -> int:

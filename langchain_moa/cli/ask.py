@@ -27,6 +27,7 @@ def ask(
     reference_models: options.ReferenceModels = None,
     aggregator: options.Aggregator = None,
     rounds: options.Rounds = None,
+    aggregation: options.Aggregation = None,
     temperature: options.Temperature = None,
     max_tokens: options.MaxTokens = None,
     num_proc: options.NumProc = None,
@@ -46,6 +47,7 @@ def ask(
         temperature=temperature,
         max_tokens=max_tokens,
         timeout=timeout,
+        aggregation=aggregation,
     )
     options.tell_if_local(mixture)
     from langchain_core.messages import HumanMessage, SystemMessage
@@ -92,8 +94,11 @@ def _account(model: str, answer: AIMessage, seconds: float) -> dict[str, Any]:
         "references": [
             {"layer": number, "text": None, **call} for number, layer in enumerate(moa["layers"], 1) for call in layer
         ],
+        "aggregation": moa["aggregation"],
+        "steps": moa.get("steps", []),
         "aggregator": moa["aggregator"],
         "usage": total_usage(moa),
         "seconds": round(seconds, 3),
         "degraded": moa["degraded"],
+        **{name: moa[name] for name in ("selected", "vote", "analysis") if name in moa},
     }

@@ -15,6 +15,7 @@ def chat(
     reference_models: options.ReferenceModels = None,
     aggregator: options.Aggregator = None,
     rounds: options.Rounds = None,
+    aggregation: options.Aggregation = None,
     temperature: options.Temperature = None,
     max_tokens: options.MaxTokens = None,
     num_proc: options.NumProc = None,
@@ -32,6 +33,7 @@ def chat(
         temperature=temperature,
         max_tokens=max_tokens,
         timeout=timeout,
+        aggregation=aggregation,
     )
     options.tell_if_local(mixture)
     from langchain_moa.cli.conversation import Conversation

@@ -176,7 +176,8 @@ class Conversation:
     def _describe(self) -> str:
         lineup = get_lineup(self._mixture.lineup)
         proposers = ", ".join(map(describe, self._mixture.proposers or lineup.proposers))
-        return f"{self._model.model}: {proposers} → {self._mixture.aggregator or lineup.aggregator}"
+        aggregation = f", {self._mixture.aggregation}" if self._mixture.aggregation else ""
+        return f"{self._model.model}: {proposers} → {self._mixture.aggregator or lineup.aggregator}{aggregation}"
 
     def _say(self, text: str) -> None:
         self._console.print(Text(clean(text), "dim"), soft_wrap=not self._console.is_terminal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -66,6 +66,15 @@ Timeout = Annotated[
         rich_help_panel=_MIXTURE,
     ),
 ]
+# Not `aggregation.Mode`: importing that takes longer than `moa --help` should.
+Aggregation = Annotated[
+    Literal["synthesize", "select", "vote", "analyze"] | None,
+    typer.Option(
+        metavar="MODE",
+        help="How proposals become the answer: synthesize, select, vote or analyze. Default: synthesize.",
+        rich_help_panel=_MIXTURE,
+    ),
+]
 System = Annotated[str | None, typer.Option("--system", "-s", help="A system message.", rich_help_panel=_MIXTURE)]
 
 
@@ -80,6 +89,7 @@ class Mixture:
     temperature: float | None = None
     max_tokens: int | None = None
     timeout: float | None = None
+    aggregation: str | None = None
 
     @property
     def is_local_by_default(self) -> bool:
@@ -112,6 +122,7 @@ class Mixture:
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "timeout": self.timeout,
+            "aggregation": self.aggregation,
         }
         given = {name: value for name, value in options.items() if value is not None}
         return ChatMoA(**given, include_references=True)

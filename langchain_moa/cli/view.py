@@ -18,6 +18,7 @@ from rich.text import Text
 
 from langchain_moa.cli.keyboard import no_echo
 from langchain_moa.cli.markdown import render, split_finished
+from langchain_moa.cli.summary import summarize
 from langchain_moa.cli.text import clean, one_line, printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 
     from langchain_moa.state import ProposerCall
 
-_MARKS = {"waiting": ("…", "dim"), "ok": ("✓", "green"), "truncated": ("✓", "yellow")}
+_MARKS = {
+    "waiting": ("…", "dim"),
+    "ok": ("✓", "green"),
+    "truncated": ("✓", "yellow"),
+    "cancelled": ("·", "dim"),  # the others were enough
+}
 _FAILED = ("✗", "red")
 
 
@@ -219,12 +225,13 @@ def open_view(*, show_references: bool = False) -> LiveView | PlainView:
 
 
 def show_summary(answer: AIMessage, seconds: float) -> None:
-    """Print one line of calls, tokens and time: below the answer on a terminal, on stderr otherwise."""
+    """Print how it came about, and what it took: below the answer on a terminal, on stderr otherwise."""
+    lines = "\n".join(summarize(answer.response_metadata["moa"], seconds))
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(Text(f"\n{summary(answer, seconds)}", "dim"))
+        console.print(Text(f"\n{lines}", "dim"))
     else:
-        print(summary(answer, seconds), file=sys.stderr)
+        print(lines, file=sys.stderr)
 
 
 def print_references(console: Console, calls: Sequence[tuple[int, ProposerCall]]) -> None:
@@ -235,19 +242,6 @@ def print_references(console: Console, calls: Sequence[tuple[int, ProposerCall]]
                 console.print(_Block(text))
             else:
                 print(text, end="\n\n", file=console.file)
-
-
-def summary(answer: AIMessage, seconds: float) -> str:
-    """Return one line of calls, tokens and time."""
-    from langchain_moa.usage import total_usage
-
-    moa = answer.response_metadata["moa"]
-    usage = total_usage(moa)
-    calls = sum(len(layer) for layer in moa["layers"]) + 1
-    parts = [f"{calls} calls", f"{seconds:.1f} s"]
-    if usage:
-        parts[1:1] = [f"{usage['input_tokens']:,} tokens in", f"{usage['output_tokens']:,} out"]
-    return " · ".join(parts)
 
 
 def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int) -> None:

@@ -177,16 +177,16 @@ def test_a_judge_that_fails_is_replaced_by_the_fallback_aggregator(together, ask
 
 
 def test_the_answer_of_most_wins_and_the_first_complete_text_that_gives_it_is_the_answer(together, ask):
-    server, options = council(
-        together, ["It is 41.", Reply(text="It is 42", finish_reason="length"), "$42", "The answer is 42.0"]
-    )
+    # In whatever order they come, the vote is open to the last.
+    cut_off = Reply(text="It is 42", finish_reason="length")
+    server, options = council(together, ["It is 41.", cut_off, "$42", "The answer is 42.0", "43"])
     answer = ask(ChatMoA(**options, aggregation="vote"), "Q")
     assert answer.text == "$42"
     assert moa(answer)["aggregation"] == "vote"
-    assert moa(answer)["vote"] == {"votes": {"42": 2, "41": 1}, "answer": "42", "proposer": "p3"}
+    assert moa(answer)["vote"] == {"votes": {"42": 2, "41": 1, "43": 1}, "answer": "42", "proposer": "p3"}
     assert moa(answer)["aggregator"] is None
     assert "lab/writer" not in asked(server)
-    assert answer.usage_metadata["total_tokens"] == 4 * 18
+    assert answer.usage_metadata["total_tokens"] == 5 * 18
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ def test_a_tie_or_no_readable_answer_is_synthesized(together, ask, proposals, re
     ids=["ready-made", "regular expression", "own function"],
 )
 def test_the_key_may_be_the_users_own_and_one_that_fails_on_a_text_has_no_vote(together, ask, key):
-    _, options = council(together, ['{"n": 1}', "no JSON", '{"n": 2}', '{"n": 2}'])
+    _, options = council(together, ['{"n": 1}', "no JSON", '{"n": 2}', '{"n": 2}', '{"n": 3}'])
     answer = ask(ChatMoA(**options, aggregation="vote", answer_key=key), "Q")
     assert answer.text == '{"n": 2}'
-    assert moa(answer)["vote"]["votes"] == {"2": 2, "1": 1}
+    assert moa(answer)["vote"]["votes"] == {"2": 2, "1": 1, "3": 1}
 
 
 def test_asking_stops_when_the_leader_cannot_be_overtaken_and_the_rest_is_cancelled(together, ask):

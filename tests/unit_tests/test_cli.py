@@ -1,13 +1,21 @@
 import json
+from typing import get_args
 
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 from typer.testing import CliRunner
 
-from langchain_moa.cli import main
+from langchain_moa import ChatMoA
+from langchain_moa.aggregation import Mode
+from langchain_moa.cli import main, options
 from langchain_moa.cli.app import app
 from langchain_moa.cli.markdown import split_finished
+from langchain_moa.cli.summary import summarize
+from langchain_moa.gates import unless_small_talk
 from langchain_moa.lineups import LINEUPS
+from tests.fakes import ScriptedChatModel
 from tests.openai_server import OpenAIServer, Reply
+from tests.unit_tests.test_aggregation import ANALYSIS, tool_call, verdict
 
 KEY = "tgp_v1_secret"
 MIXTURE = ["--reference-models", "x/a,x/b", "--aggregator", "x/c"]
@@ -132,6 +140,76 @@ def test_an_aggregator_that_does_not_stream_is_shown_once(serve, monkeypatch):
 def test_control_characters_of_a_model_do_not_get_through(serve):
     serve({"x/a": "A.", "x/b": "B.", "x/c": "a\x1b]0;title\x07b\x9bc\td\r\ne"})
     assert moa("ask", "Why?", *MIXTURE).stdout == "a]0;titlebc\td\ne\n"
+
+
+# -- Ways of aggregating ----------------------------------------------------------------------------------------------
+
+
+VERDICT = verdict(2, "It is\x1b[31m right.")
+
+
+def test_the_modes_are_chat_moas():
+    (mode, _) = get_args(get_args(options.Aggregation)[0])
+    assert get_args(mode) == get_args(Mode)
+
+
+def test_select_shows_the_proposals_the_winner_and_why(serve):
+    serve({"x/a": "A.", "x/b": "B.", "x/c": VERDICT})
+    result = moa("ask", "Why?", *MIXTURE, "--aggregation", "select", "--references")
+    assert result.stdout == "## a (x/a), layer 1\n\nA.\n\n## b (x/b), layer 1\n\nB.\n\n## Answer\n\nB.\n"
+    *_, judge, selected, summary = result.stderr.splitlines()
+    assert (judge, selected) == ("aggregator: x/c, 2 references", "selected: b, It is[31m right.")
+    assert summary.startswith("3 calls · 33 tokens in · 21 out · ")
+
+
+def test_vote_asks_no_aggregator_and_shows_the_votes(serve):
+    server = serve({"x/a": "It is 42.", "x/b": "42"})
+    result = moa("ask", "Why?", *MIXTURE, "--aggregation", "vote", "--references")
+    assert result.stdout.endswith("## Answer\n\nIt is 42.\n")
+    assert "## b (x/b), layer 1\n\n42\n" in result.stdout
+    *calls, votes, summary = result.stderr.splitlines()
+    assert sorted(line.split(",")[0] for line in calls) == ["layer 1: a: ok", "layer 1: b: ok"]
+    assert votes == "votes: 42 (2), in the words of a"
+    assert summary.startswith("2 calls · 22 tokens in · 14 out · ")
+    assert len(server.requests) == 2
+
+
+def test_a_mode_that_comes_to_nothing_is_named(serve):
+    serve({"x/a": "It is 4.", "x/b": "It is 42.", "x/c": "Written."})
+    result = moa("ask", "Why?", *MIXTURE, "--aggregation", "vote")
+    assert result.stdout == "Written.\n"
+    *_, votes, degraded, summary = result.stderr.splitlines()
+    assert sorted(votes.removeprefix("votes: ").split(", ")) == ["4 (1)", "42 (1)"]
+    assert degraded == "vote tied"
+    assert summary.startswith("3 calls · ")
+
+
+def test_json_holds_the_steps_and_what_they_led_to(serve):
+    judge = tool_call(ANALYSIS)
+    serve(lambda body: "A." if body["model"] != "x/c" else judge if body.get("tools") else "Written.")
+    result = moa("ask", "Why?", *MIXTURE, "--aggregation", "analyze", "--json")
+    account = json.loads(result.stdout)
+    assert (account["answer"], account["aggregation"], account["analysis"]) == ("Written.", "analyze", ANALYSIS)
+    assert [(step["step"], step["model"]) for step in account["steps"]] == [("analyze", "x/c")]
+    assert account["usage"]["total_tokens"] == 4 * 18
+    assert "selected" not in account
+
+
+def test_proposers_that_were_not_asked_are_no_calls():
+    models = {"proposers": [ScriptedChatModel(), ScriptedChatModel()], "aggregator": ScriptedChatModel()}
+    skipped = ChatMoA(**models, fan_out=unless_small_talk).invoke("Hi!")
+    assert summarize(skipped.response_metadata["moa"], 1) == ["1 call · 1.0 s"]
+    once_per_turn = ChatMoA(**models, fan_out="user_turn")
+    turn = [HumanMessage("Why?"), AIMessage("Because.")]
+    first, second = [once_per_turn.invoke(turn).response_metadata["moa"] for _ in range(2)]
+    assert summarize(first, 1) == ["3 calls · 1.0 s"]
+    assert summarize(second, 1) == ["1 call · 1.0 s"]
+
+
+def test_a_chat_may_select_too(serve):
+    serve({"x/a": "A.", "x/b": "B.", "x/c": VERDICT})
+    result = moa("chat", *MIXTURE, "--aggregation", "select", stdin="/model\nOne?\n")
+    assert result.stdout == "moa: x/a, x/b → x/c, select\nB.\n"
 
 
 # -- Errors -----------------------------------------------------------------------------------------------------------
