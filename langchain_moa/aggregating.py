@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
-from langchain_core.messages import AIMessage, message_chunk_to_message
-from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.aggregation import Aggregation, Mode, Outcome, plan
 from langchain_moa.events import Event, aemit, child_config, current_call, current_tools, emit, is_plain, shared_by
-from langchain_moa.exceptions import describe
 from langchain_moa.judging import Asking, Judges
 from langchain_moa.layer import Layer, Question
 from langchain_moa.models import model_name, model_profile
-from langchain_moa.state import MoAState, ProposerCall, Reference
+from langchain_moa.state import MoAState, Reference
 from langchain_moa.turns import Turns
 from langchain_moa.views import adviser_view, fitting_content
+from langchain_moa.writing import Attempt
 
 logger = logging.getLogger(__name__)
 
@@ -96,15 +96,14 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
         how = self._how if is_plain(config) else replace(self._how, mode="synthesize")
         return _Work(how=how, layer=self._layers[-1], state=state, config=config, models=self._models)
 
-    def _update(self, work: _Work, answer: AIMessage, attempt: _Attempt | None = None) -> dict[str, Any]:
+    def _update(self, work: _Work, answer: AIMessage, attempt: Attempt | None = None) -> dict[str, Any]:
         """Write the answer at the end of the conversation, with an account of all calls in its metadata."""
         state, outcome = work.state, work.outcome
-        layers = [[state["calls"][node] for node in layer.nodes] for layer in self._layers]
-        degraded = [*self._degraded(layers, state, by=outcome.by), *outcome.degraded, *work.failed]
+        degraded = [*_degraded(self._layers, state, by=outcome.by), *outcome.degraded, *work.failed]
         if attempt and attempt.question.references_trimmed:
             degraded.append({"reason": "references_trimmed"})
         account: dict[str, Any] = {
-            "layers": layers,
+            "layers": [layer.calls(state) for layer in self._layers],
             "aggregator": attempt and attempt.account(answer),
             "aggregation": outcome.by,
             "degraded": degraded,
@@ -119,22 +118,6 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
         self._turns.current(state, work.config).answered()
         metadata = {**answer.response_metadata, "moa": account}
         return {"messages": [answer.model_copy(update={"response_metadata": metadata})]}
-
-    def _degraded(self, layers: list[list[ProposerCall]], state: MoAState, *, by: Mode) -> list[dict[str, Any]]:
-        """List what the proposers gave less than asked for, in the order in which it happened."""
-        degraded: list[dict[str, Any]] = []
-        for layer, calls in zip(self._layers, layers, strict=True):
-            for call in calls:
-                where = {"layer": layer.number, "proposer": call["proposer"]}
-                if call.get("references_trimmed"):
-                    degraded.append({"reason": "references_trimmed", **where})
-                # A vote that is decided needs no more voters.
-                if call["status"] not in ("ok", "skipped", "cancelled" if by == "vote" else ""):
-                    degraded.append({"reason": f"proposer_{call['status']}", **where})
-        last = self._layers[-1]
-        if not last.references(state) and not last.is_skipped(state):
-            degraded.append({"reason": "aggregated_alone", "layer": last.number})
-        return degraded
 
 
 @dataclass(kw_only=True, eq=False)
@@ -180,7 +163,7 @@ class _Work:
         references = len(self.layer.references(self.state))
         return [("moa_aggregator_start", {"model": model_name(model or self.models[0]), "references": references})]
 
-    def attempt(self, model: Runnable[Any, Any]) -> _Attempt:
+    def attempt(self, model: Runnable[Any, Any]) -> Attempt:
         """Return a call of an aggregator that is to write the answer."""
         conversation = fitting_content(self.state["messages"], model_profile(model))
         messages, trimmed = self.layer.place(
@@ -198,7 +181,7 @@ class _Work:
         )
         shared_by(self.state, self.config).check()
         call = current_call(self.config)
-        return _Attempt(
+        return Attempt(
             model=model,
             question=question,
             arguments=call.aggregator_kwargs if call else {},
@@ -208,7 +191,7 @@ class _Work:
 
     def winner(self, reference: Reference) -> AIMessage:
         """Return a proposal as the answer, in one piece also for whoever listens."""
-        calls = [self.state["calls"][node] for node in self.layer.nodes]
+        calls = self.layer.calls(self.state)
         model = next(call["model"] for call in calls if call["proposer"] == reference["proposer"])
         # Only a proposal that has ended by itself can win.
         metadata = {"finish_reason": "stop", "model_name": model}
@@ -218,85 +201,18 @@ class _Work:
         return AIMessage(content=reference["content"], response_metadata=metadata)
 
 
-class _Attempt:
-    """One call of an aggregator: whole, or chunk by chunk for whoever listens."""
-
-    def __init__(
-        self,
-        *,
-        model: Runnable[Any, Any],
-        question: Question,
-        arguments: Mapping[str, Any],
-        on_chunk: Callable[[AIMessageChunk], None] | None,
-        on_chunks: Callable[[Generator[AIMessageChunk]], None] | None,
-    ) -> None:
-        self.model = model
-        self.question = question
-        self.first_token_seconds: float | None = None
-        self._arguments = arguments
-        self._on_chunk = on_chunk
-        self._on_chunks = on_chunks
-        self._chunks: list[AIMessageChunk] = []
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a part of the answer is with the caller already."""
-        return self.first_token_seconds is not None
-
-    def ask(self) -> AIMessage:
-        question = self.question
-        if self._on_chunk is None:
-            return cast("AIMessage", self.model.invoke(question.messages, question.child, **self._arguments))
-        if self._on_chunks is not None:
-            self._on_chunks(self._stream())
-        else:
-            for chunk in self._stream():
-                self._on_chunk(chunk)
-        return self._merged()
-
-    def _stream(self) -> Generator[AIMessageChunk]:
-        stream = self.model.stream(self.question.messages, self.question.child, **self._arguments)
-        try:
-            for chunk in stream:
-                yield self._keep(chunk)
-        finally:  # whoever goes away closes this one
-            if isinstance(stream, Generator):
-                stream.close()
-
-    async def aask(self) -> AIMessage:
-        question = self.question
-        if self._on_chunk is None:
-            return cast("AIMessage", await self.model.ainvoke(question.messages, question.child, **self._arguments))
-        async for chunk in self.model.astream(question.messages, question.child, **self._arguments):
-            self._on_chunk(self._keep(chunk))
-        return self._merged()
-
-    def account(self, answer: AIMessage) -> dict[str, Any]:
-        """Return what the answer's metadata says about the call that wrote it."""
-        return {
-            "model": answer.response_metadata.get("model_name") or model_name(self.model),
-            "seconds": self.seconds(),
-            "first_token_seconds": self.first_token_seconds,
-            "usage": answer.usage_metadata,
-        }
-
-    def seconds(self) -> float:
-        return round(perf_counter() - self.question.started, 3)
-
-    def failure(self, error: Exception) -> dict[str, Any]:
-        logger.warning("Aggregator %r failed before its first token: %s", model_name(self.model), error)
-        return {"reason": "aggregator_failed", "model": model_name(self.model), "error": describe(error)}
-
-    def _keep(self, message: AIMessage) -> AIMessageChunk:
-        """Keep what a stream yielded: a chunk, or a whole message when the model does not stream."""
-        if not isinstance(message, AIMessageChunk):
-            message = AIMessageChunk(**message.model_dump(exclude={"type"}))
-        # Providers open a stream with a chunk that says nothing but the role.
-        if not self.has_begun and (message.content or message.tool_call_chunks or message.additional_kwargs):
-            self.first_token_seconds = self.seconds()
-        self._chunks.append(message)
-        return message
-
-    def _merged(self) -> AIMessage:
-        # Merged once: adding chunks up one by one costs quadratic time.
-        return cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(*self._chunks)))
+def _degraded(layers: Sequence[Layer], state: MoAState, *, by: Mode) -> list[dict[str, Any]]:
+    """List what the proposers gave less than asked for, in the order in which it happened."""
+    degraded: list[dict[str, Any]] = []
+    for layer in layers:
+        for call in layer.calls(state):
+            where = {"layer": layer.number, "proposer": call["proposer"]}
+            if call.get("references_trimmed"):
+                degraded.append({"reason": "references_trimmed", **where})
+            # A vote that is decided needs no more voters.
+            if call["status"] not in ("ok", "skipped", "cancelled" if by == "vote" else ""):
+                degraded.append({"reason": f"proposer_{call['status']}", **where})
+    last = layers[-1]
+    if not last.references(state) and not last.is_skipped(state):
+        degraded.append({"reason": "aggregated_alone", "layer": last.number})
+    return degraded

@@ -18,7 +18,7 @@ from langchain_moa.fitting import fit_references
 from langchain_moa.limits import LayerClock, Limits
 from langchain_moa.models import model_profile
 from langchain_moa.prompts import Render, with_references, with_references_at_the_tail
-from langchain_moa.state import MoAState, Reference, Status
+from langchain_moa.state import MoAState, ProposerCall, Reference, Status
 
 _T = TypeVar("_T")
 
@@ -79,6 +79,10 @@ class Layer:
         msg = f"Layer {self.number} gave {len(references)} references, and needs {needs}. {causes}"
         raise ProposersFailedError(msg, layer=self.number, errors=errors) from next(iter(errors.values()), None)
 
+    def calls(self, state: MoAState) -> list[ProposerCall]:
+        """Return what became of each proposer, in their order."""
+        return [state["calls"][node] for node in self.nodes]
+
     def in_order(self, references: Sequence[_T], state: MoAState) -> list[_T]:
         """Return the layer's references in the order in which they are shown to all of their readers.
 
@@ -91,12 +95,12 @@ class Layer:
 
     def order(self, state: MoAState) -> list[str]:
         """Return the proposers whose references were shown, in the order in which they were."""
-        calls = [state["calls"][node] for node in self.nodes]
-        return self.in_order([call["proposer"] for call in calls if call["status"] in ("ok", "truncated")], state)
+        shown = [call["proposer"] for call in self.calls(state) if call["status"] in ("ok", "truncated")]
+        return self.in_order(shown, state)
 
     def complete(self, state: MoAState) -> list[Reference]:
         """Return the references that ended by themselves: one that was cut off is no candidate and has no vote."""
-        ended = {state["calls"][node]["proposer"] for node in self.nodes if state["calls"][node]["status"] == "ok"}
+        ended = {call["proposer"] for call in self.calls(state) if call["status"] == "ok"}
         return [reference for reference in self.references(state) if reference["proposer"] in ended]
 
     def vote(self, text: str, status: Status, config: RunnableConfig) -> Hashable | None:
@@ -113,7 +117,7 @@ class Layer:
 
     def is_skipped(self, state: MoAState) -> bool:
         """Tell whether the user's `fan_out` left the layer out."""
-        return all(state["calls"][node]["status"] == "skipped" for node in self.nodes)
+        return all(call["status"] == "skipped" for call in self.calls(state))
 
     def place(
         self,

@@ -1,0 +1,115 @@
+"""Asking an aggregator for the answer: whole, or chunk by chunk for whoever listens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Mapping
+from time import perf_counter
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, message_chunk_to_message
+from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
+from langchain_core.runnables import Runnable
+
+from langchain_moa.exceptions import describe
+from langchain_moa.layer import Question
+from langchain_moa.models import model_name
+
+logger = logging.getLogger(__name__)
+
+
+class Attempt:
+    """One call of an aggregator: whole, or chunk by chunk for whoever listens."""
+
+    def __init__(
+        self,
+        *,
+        model: Runnable[Any, Any],
+        question: Question,
+        arguments: Mapping[str, Any],
+        on_chunk: Callable[[AIMessageChunk], None] | None,
+        on_chunks: Callable[[Generator[AIMessageChunk]], None] | None,
+    ) -> None:
+        """Keep what is asked.
+
+        Args:
+            model: The aggregator.
+            question: What it is asked.
+            arguments: The caller's, for this call.
+            on_chunk: Takes the chunks as they come; `None`: a whole answer is wanted.
+            on_chunks: Takes the stream itself, on the sync path.
+        """
+        self.model = model
+        self.question = question
+        self.first_token_seconds: float | None = None
+        self._arguments = arguments
+        self._on_chunk = on_chunk
+        self._on_chunks = on_chunks
+        self._chunks: list[AIMessageChunk] = []
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the answer is with the caller already."""
+        return self.first_token_seconds is not None
+
+    def ask(self) -> AIMessage:
+        """Return the answer."""
+        question = self.question
+        if self._on_chunk is None:
+            return cast("AIMessage", self.model.invoke(question.messages, question.child, **self._arguments))
+        if self._on_chunks is not None:
+            self._on_chunks(self._stream())
+        else:
+            for chunk in self._stream():
+                self._on_chunk(chunk)
+        return self._merged()
+
+    async def aask(self) -> AIMessage:
+        """Return the answer."""
+        question = self.question
+        if self._on_chunk is None:
+            return cast("AIMessage", await self.model.ainvoke(question.messages, question.child, **self._arguments))
+        async for chunk in self.model.astream(question.messages, question.child, **self._arguments):
+            self._on_chunk(self._keep(chunk))
+        return self._merged()
+
+    def account(self, answer: AIMessage) -> dict[str, Any]:
+        """Return what the answer's metadata says about the call that wrote it."""
+        return {
+            "model": answer.response_metadata.get("model_name") or model_name(self.model),
+            "seconds": self.seconds(),
+            "first_token_seconds": self.first_token_seconds,
+            "usage": answer.usage_metadata,
+        }
+
+    def seconds(self) -> float:
+        """Return how long it has taken so far."""
+        return round(perf_counter() - self.question.started, 3)
+
+    def failure(self, error: Exception) -> dict[str, Any]:
+        """Return what the answer's metadata says about an aggregator that failed, and say it in the log."""
+        logger.warning("Aggregator %r failed before its first token: %s", model_name(self.model), error)
+        return {"reason": "aggregator_failed", "model": model_name(self.model), "error": describe(error)}
+
+    def _stream(self) -> Generator[AIMessageChunk]:
+        stream = self.model.stream(self.question.messages, self.question.child, **self._arguments)
+        try:
+            for chunk in stream:
+                yield self._keep(chunk)
+        finally:  # whoever goes away closes this one
+            if isinstance(stream, Generator):
+                stream.close()
+
+    def _keep(self, message: AIMessage) -> AIMessageChunk:
+        """Keep what a stream yielded: a chunk, or a whole message when the model does not stream."""
+        if not isinstance(message, AIMessageChunk):
+            message = AIMessageChunk(**message.model_dump(exclude={"type"}))
+        # Providers open a stream with a chunk that says nothing but the role.
+        if not self.has_begun and (message.content or message.tool_call_chunks or message.additional_kwargs):
+            self.first_token_seconds = self.seconds()
+        self._chunks.append(message)
+        return message
+
+    def _merged(self) -> AIMessage:
+        # Merged once: adding chunks up one by one costs quadratic time.
+        return cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(*self._chunks)))
