@@ -17,7 +17,7 @@ from langchain_moa.aggregation import Aggregation, Step, UnusableError
 from langchain_moa.exceptions import describe
 from langchain_moa.layer import Layer
 from langchain_moa.models import model_name, model_profile, quiet
-from langchain_moa.views import fitting_content, reference_text
+from langchain_moa.views import fitting_content, is_cut_off, reference_text
 
 
 class Judges:
@@ -100,12 +100,14 @@ class Asking:
 
     def _settle(self, answered: Any) -> None:
         self._seconds = perf_counter() - self._started
+        message: AIMessage = answered if self.step.schema is None else answered["raw"]
+        self._message = message
         if self.step.schema is None:
-            self._message, self.reply = answered, reference_text(answered)
+            self.reply = reference_text(message)
             return
-        self._message, self.reply = answered["raw"], answered["parsed"]
+        self.reply = answered["parsed"]
         if not isinstance(self.reply, BaseModel):
-            raise UnusableError(describe(answered["parsing_error"]) if answered["parsing_error"] else "no verdict")
+            raise UnusableError("it was cut off" if is_cut_off(message) else "it does not fit the schema")
 
     def _fail(self, error: Exception) -> None:
         self._seconds = perf_counter() - self._started

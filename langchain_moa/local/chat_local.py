@@ -16,7 +16,7 @@ from langchain_core.runnables import Runnable
 from pydantic import model_validator
 
 from langchain_moa.local.server import TOKENS_PER_SLOT, client_of
-from langchain_moa.local.structured import parsed, response_format
+from langchain_moa.local.structured import in_schema, parsed
 from langchain_moa.local.weights import DEFAULT_FILE, find_weights
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class ChatLocal(BaseChatModel):
         if (method := kwargs.get("method", "json_schema")) != "json_schema":
             msg = f"method {method!r} needs tools, which this model does not have: use 'json_schema'."
             raise ValueError(msg)
-        return parsed(self.bind(response_format=response_format(schema)), schema, include_raw=include_raw)
+        return parsed(self.bind(extra_body=in_schema(schema)), schema, include_raw=include_raw)
 
     def _client(self) -> ChatOpenAI:
         return client_of(find_weights(self.path))

@@ -11,15 +11,16 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel
 
 # So small a model ends neither a string nor a list by itself.
-_CHARACTERS = 120
-_ITEMS = 3
+_CHARACTERS = 80
+_ITEMS = 2
 
 
-def response_format(schema: dict[str, Any] | type) -> dict[str, Any]:
-    """Return the argument that has llama.cpp answer in a schema; strings and lists without a limit get one."""
+def in_schema(schema: dict[str, Any] | type) -> dict[str, Any]:
+    """Return what a request's body says for an answer in a schema; strings and lists without a limit get one."""
     json_schema = convert_to_json_schema(schema)
     name = json_schema.get("title", "answer")
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": _bounded(json_schema)}}
+    # In the body, and not as `response_format`: the OpenAI SDK would make an error, without usage, of a cut-off answer.
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": _bounded(json_schema)}}}
 
 
 def parsed(model: Runnable[Any, Any], schema: dict[str, Any] | type, *, include_raw: bool) -> Runnable[Any, Any]:

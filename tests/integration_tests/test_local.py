@@ -3,9 +3,11 @@ import importlib.util
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
+from pydantic import BaseModel
 
 from langchain_moa.exceptions import LocalModelError
 from langchain_moa.local import ChatLocal, find_weights, server
@@ -49,6 +51,42 @@ def test_a_real_answer_comes_with_its_usage_and_name_whichever_way_it_is_asked(w
     assert answer.usage_metadata["input_tokens"] > 10
     assert 0 < answer.usage_metadata["output_tokens"] <= 16
     assert answer.response_metadata["model_name"] == "small one"
+
+
+CITY = {
+    "title": "City",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "size": {"enum": ["big", "small"]}},
+    "required": ["name", "size"],
+}
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    size: Literal["big", "small"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("schema", [CITY, City], ids=["a JSON schema", "a pydantic class"])
+def test_it_answers_in_a_schema(schema, way):
+    model = ChatLocal(temperature=0, max_tokens=200).with_structured_output(schema)
+    city = WAYS[way](model, "What is the capital of France?")
+    assert City.model_validate(city, from_attributes=True).size in ("big", "small")
+
+
+def test_an_answer_that_is_cut_off_has_its_usage_and_says_what_does_not_fit():
+    model = ChatLocal(temperature=0, max_tokens=4).with_structured_output(City, include_raw=True)
+    answer = model.invoke("What is the capital of France?")
+    assert answer["parsed"] is None
+    assert answer["parsing_error"] is not None
+    assert answer["raw"].usage_metadata["output_tokens"] == 4
+
+
+def test_a_method_that_needs_tools_is_refused():
+    with pytest.raises(ValueError, match="method 'function_calling' needs tools"):
+        ChatLocal().with_structured_output(City, method="function_calling")
 
 
 def test_many_models_in_many_threads_share_one_server():
