@@ -22,7 +22,7 @@ def council(fan_out, **options):
 
 @pytest.mark.parametrize(
     "said",
-    ["Hi", "hello there!", "Thanks a lot.", "Thank you so much, bye", "OK", "how are you?", "What\u2019s up", "Hi " * 9],
+    ["Hi", "hello there!", "Thanks a lot.", "Thank you so much, bye", "OK", "how are you?", "What\u2019s up"],
 )
 def test_small_talk_is_left_to_the_aggregator(said):
     assert unless_small_talk([HumanMessage(said)]) is False
