@@ -9,8 +9,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_moa.cli import ask, chat, doctor, download, lineups
+from langchain_moa.cli import ask, chat, doctor, download, lineups, serve
 from langchain_moa.cli.errors import explain, is_expected
+from langchain_moa.cli.evaluation import app as evaluation
 from langchain_moa.cli.options import Debug, debugging
 from langchain_moa.cli.text import clean
 
@@ -41,8 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (ask.ask, chat.chat, lineups.lineups, doctor.doctor, download.download):
+for _command in (ask.ask, chat.chat, serve.serve, lineups.lineups, doctor.doctor, download.download):
     app.command()(_command)
+app.add_typer(evaluation.app, name="eval")
 
 
 @app.callback()

@@ -165,6 +165,8 @@ def parse_json(body: bytes, headers: Headers) -> dict[str, Any]:
         raise ApiError(415, "Send the body as JSON, with the header 'Content-Type: application/json'.")
     try:
         fields = json.loads(body)
+        if b"\\ud" in body.lower():  # it may have escaped halves of characters, which no provider could be sent
+            json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is not valid JSON: {error}", code="invalid_json") from None
     if not isinstance(fields, dict):

@@ -136,9 +136,6 @@ def test_halves_of_characters_reach_the_client(serve):
     first, second, _ = stream(client)
     assert first["choices"][0]["delta"]["content"] == "\ud83d"
     assert second["choices"][0]["delta"]["content"] == " \ude00"
-    odd = json.dumps({**HELLO, "\ud83d": 1}).encode()
-    refused = client.post("/v1/chat/completions", content=odd, headers={"content-type": "application/json"})
-    assert refused.json()["error"]["param"] == "\ud83d"
 
 
 def test_a_tool_call_comes_back_whole_and_in_parts(serve, upstream):

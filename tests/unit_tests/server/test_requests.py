@@ -36,6 +36,11 @@ def test_a_conversation_becomes_messages():
     assert messages[4].additional_kwargs == {}
 
 
+def test_characters_that_are_escaped_as_two_halves_are_whole():
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "\\uD83D\\uDE00"}]}'
+    assert parse(body, JSON, allow_overrides=False).conversation()[0].text == "\N{GRINNING FACE}"
+
+
 def test_images_stay_content_blocks():
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
     blocks = [{"type": "text", "text": "What?"}, image]
@@ -114,7 +119,9 @@ def test_what_is_not_supported_is_refused_by_name(fields, param, message):
     assert str(refused.value).startswith(message)
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff", b"[" * 100_000], ids=lambda body: repr(body[:5]))
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b"null", b"\xff", b'{"user": "\\ud83d"}', b"[" * 100_000], ids=lambda body: repr(body[:5])
+)
 def test_a_body_that_is_no_json_object_is_refused(body):
     with pytest.raises(ApiError, match=r"^The body (is not valid JSON|must be a JSON object)") as refused:
         parse(body, JSON, allow_overrides=False)
