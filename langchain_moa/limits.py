@@ -17,6 +17,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.ballot import Ballot
+from langchain_moa.threads import run_in_thread
 
 Quorum = int | float | None
 """References that are enough: a count, or a fraction of the layer (0.5); `None`: all."""
@@ -227,8 +228,7 @@ class Race:
             except BaseException as error:  # handed to whoever waits, as an executor does
                 answer.set_exception(error)
 
-        # A daemon, and not a pool's thread: an abandoned call must not keep the interpreter from ending.
-        threading.Thread(target=run, name="moa-proposer", daemon=True).start()
+        run_in_thread(run)
         try:
             return clock.wait_for(answer, self.seconds)
         finally:

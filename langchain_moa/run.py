@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
@@ -31,6 +30,7 @@ from langchain_moa.events import Call, enclosing_writer
 from langchain_moa.exceptions import DeadlineError
 from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
 from langchain_moa.shared import RunOverError, Shared
+from langchain_moa.threads import run_in_thread
 from langchain_moa.usage import total_usage
 
 
@@ -112,7 +112,7 @@ class GraphRun:
                 items.put(error)
 
         ends_at = None if self.deadline is None else monotonic() + self.deadline
-        threading.Thread(target=run, name="moa", daemon=True).start()
+        run_in_thread(run)
         try:
             while True:
                 item = items.get(timeout=ends_at and max(ends_at - monotonic(), 0))

@@ -12,6 +12,7 @@ import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 
+from langchain_moa import threads
 from tests.openai_server import OpenAIServer
 
 Ask = Callable[..., AIMessage]
@@ -48,6 +49,12 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TOGETHER_API_KEY", "TOGETHER_API_BASE", "OPENAI_API_KEY", "LANGCHAIN_MOA_GGUF"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
+
+
+@pytest.fixture(autouse=True)
+def _no_idle_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let threads end soon after their work, so that a test sees which are left behind."""
+    monkeypatch.setattr(threads, "_KEPT_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_a_call_that_is_left_behind_sends_no_further_request(together):
     model = ChatMoA(proposers=["lab/slow", "lab/b"], aggregator="lab/c", timeout=0.2)
     assert model.invoke("Go.").text == "done"
     for thread in threading.enumerate():
-        if thread.name == "moa-proposer":
+        if thread.name == "moa":
             thread.join(10)
     assert [body["model"] for body in server.requests].count("lab/slow") == 1
 

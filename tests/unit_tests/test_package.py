@@ -11,7 +11,18 @@ import pytest
 import langchain_moa
 
 PACKAGE = Path(langchain_moa.__file__).parent
-EXTRAS = ("typer", "rich", "prompt_toolkit", "xllamacpp", "numpy", "sklearn", "plotly", "starlette", "uvicorn")
+EXTRAS = (
+    "typer",
+    "rich",
+    "prompt_toolkit",
+    "xllamacpp",
+    "numpy",
+    "sklearn",
+    "plotly",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
+)
 
 
 def test_the_public_names_are_sorted_and_there():
@@ -49,7 +60,7 @@ MAY_IMPORT = {
         *("prompts", "run", "state", "turns"),
     },
     "conversion": {"run", "usage"},
-    "run": {"events", "handlers", "shared", "usage"},
+    "run": {"events", "handlers", "shared", "threads", "usage"},
     "events": {"shared", "state"},
     "shared": {"limits"},
     "state": {"shared"},
@@ -66,7 +77,7 @@ MAY_IMPORT = {
     "gate": {"events", "layer", "proposers", "state", "turns"},
     "turns": {"events", "state"},
     "layer": {"answer_keys", "events", "fitting", "limits", "models", "prompts", "state"},
-    "limits": {"ballot"},
+    "limits": {"ballot", "threads"},
     "mixture": {"limits", "lineups", "models", "proposers"},
     "lineups": {"proposers"},
     "proposers": {"limits", "models", "prompts", "views"},
