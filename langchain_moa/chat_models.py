@@ -193,6 +193,19 @@ class ChatMoA(BaseChatModel):
         return self._graph
 
     @property
+    def aggregator_model(self) -> BaseChatModel:
+        """The chat model that writes the answer, as built from `aggregator` or the line-up.
+
+        Raises:
+            ValueError: It is no chat model.
+        """
+        aggregator = unbound(self._mixture.aggregator)
+        if not isinstance(aggregator, BaseChatModel):
+            msg = f"The aggregator must be a chat model to take tools or a schema, not {type(aggregator).__name__}."
+            raise ValueError(msg)
+        return aggregator
+
+    @property
     def nesting(self) -> int:
         """How many mixtures there are inside of one another, this one included."""
         return self._mixture.nesting
@@ -244,7 +257,7 @@ class ChatMoA(BaseChatModel):
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        return self._bind_like(self._aggregator().bind_tools(tools, **kwargs))
+        return self._bind_like(self.aggregator_model.bind_tools(tools, **kwargs))
 
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
@@ -257,7 +270,7 @@ class ChatMoA(BaseChatModel):
             **kwargs: `method`, `strict` and what else the aggregator's own `with_structured_output` takes.
         """
         # A sequence: the aggregator with arguments bound, or with `include_raw` a map to it, then parsers.
-        structured: Any = self._aggregator().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        structured: Any = self.aggregator_model.with_structured_output(schema, include_raw=include_raw, **kwargs)
         asked, *parsers = structured.steps
         own: Runnable[Any, Any]
         if isinstance(asked, RunnableParallel):
@@ -265,13 +278,6 @@ class ChatMoA(BaseChatModel):
         else:
             own = self._bind_like(asked)
         return reduce(or_, parsers, own)
-
-    def _aggregator(self) -> BaseChatModel:
-        aggregator = unbound(self._mixture.aggregator)
-        if not isinstance(aggregator, BaseChatModel):
-            msg = f"The aggregator must be a chat model to take tools or a schema, not {type(aggregator).__name__}."
-            raise ValueError(msg)
-        return aggregator
 
     def _bind_like(self, bound: Any) -> Runnable[LanguageModelInput, AIMessage]:
         return self.bind(**bound.kwargs)

@@ -78,7 +78,9 @@ def is_plain(config: RunnableConfig) -> bool:
     """Tell whether the answer is a text of the aggregator's own form: no tools, and no schema."""
     call = current_call(config)
     arguments = call.aggregator_kwargs if call else {}
-    return not (arguments.get("tools") or arguments.get("response_format"))
+    # Where the OpenAI SDK is not to parse the answer, its format is in the request's body.
+    in_body = (arguments.get("extra_body") or {}).get("response_format")
+    return not (arguments.get("tools") or arguments.get("response_format") or in_body)
 
 
 def child_config(config: RunnableConfig, *, run_name: str, tag: str) -> RunnableConfig:

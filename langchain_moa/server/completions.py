@@ -89,12 +89,11 @@ def _bind(model: ChatMoA, asked: Completion) -> tuple[Runnable[LanguageModelInpu
 
 
 def _arguments(model: ChatMoA, asked: Completion) -> dict[str, Any]:
-    aggregator = model._aggregator()
+    aggregator = model.aggregator_model
     arguments, extra = asked.arguments(), asked.provider_arguments()
     wanted = asked.response_format
     if wanted and wanted.get("type") != "text":
-        # A mixture that selects or votes must see that there is a format: then it synthesizes.
-        if isinstance(aggregator, BaseChatOpenAI | ChatLocal) and model.aggregation == "synthesize":
+        if isinstance(aggregator, BaseChatOpenAI | ChatLocal):
             # langchain-openai has the SDK parse an answer in a format (1.7), which fails for one that max_tokens cut
             # off and for tools that are not strict: whether to parse is up to the client.
             extra["response_format"] = wanted

@@ -306,8 +306,9 @@ def test_an_unusable_analysis_is_left_out_and_named(together, ask, judge):
     [
         {"tools": [{"type": "function", "function": {"name": "look_up", "parameters": {}}}]},
         {"response_format": {"type": "json_object"}},
+        {"extra_body": {"response_format": {"type": "json_object"}}},
     ],
-    ids=["tools", "a schema"],
+    ids=["tools", "a schema", "a schema in the body"],
 )
 def test_with_tools_or_a_schema_the_aggregator_synthesizes(together, ask, way, arguments):
     server = together({"lab/p1": "1", "lab/p2": "1", "lab/writer": '{"a": 1}'})
