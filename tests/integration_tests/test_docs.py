@@ -3,13 +3,16 @@
 import importlib.util
 import re
 import runpy
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 import langchain_moa
+from langchain_moa.server.app import create_app
 from tests.openai_server import OpenAIServer
 from tests.standard_model import answer
+from tests.unit_tests.server.conftest import running
 
 ROOT = Path(__file__).parents[2]
 SNIPPET = re.compile(r"^( *)```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
@@ -52,7 +55,10 @@ def test_the_readme_has_snippets():
 
 @pytest.mark.parametrize("code", SNIPPETS)
 def test_a_snippet_runs(code, providers):
-    exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
+    with ExitStack() as servers:
+        if (address := "http://127.0.0.1:8000") in code:
+            code = code.replace(address, str(servers.enter_context(running(create_app())).base_url))
+        exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
     assert providers.errors == []
 
 
