@@ -21,13 +21,33 @@ logger = logging.getLogger(__name__)
 AnswerKey = Callable[[str], Hashable | None]
 """From a text to its answer; `None`: it has none."""
 
-# Thousands are set apart by commas, in LaTeX also as `{,}` or `\,`. A dash between two digits is no sign.
-_GROUPED = r"\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?:\.\d+)?(?!\d)"
-_NUMBER = re.compile(rf"(?<![\w.])(?:[-\u2212]\s?)?\$?(?:{_GROUPED}|\d+(?:\.\d+)?)")
-_NOT_OF_A_NUMBER = re.compile(r"[^\d.\-]")
-_CUE = re.compile(r"\b(?:answer|option|choice)\b\W{0,4}(?:is\b)?\W*", re.IGNORECASE)
-_LETTER = re.compile(r"([A-J])(?![\w'\u2019])(?! [a-z])")
-_MARKED_LETTER = re.compile(r"\(([A-J])\)|^\W*([A-J])(?:[.):*]|\s*$)", re.MULTILINE)
+LETTERS = "ABCDEFGHIJ"
+"""Of the options, in their order."""
+
+# Thousands are set apart by commas, in LaTeX also as `{,}` or `\,`.
+_COMMA = r"(?:,|\{,\}|\\,)"
+_NUMBER = re.compile(
+    r"(?<![^\W\d_])(?<![\d.])"  # neither the 2 of H2O nor the rest of a longer number
+    r"(?P<minus>(?<![\w)])[-\u2212](?:\\?[$€£¥])?)?"  # a dash between two numbers is no sign
+    rf"(?P<digits>(?:\d{{1,3}}(?:{_COMMA}\d{{3}})+(?!{_COMMA}?\d)|\d+)(?:\.\d+)?|\.\d+)"
+    r"(?P<exponent>[eE][-+]?\d{1,4}(?!\w))?"
+)
+_SAID = re.compile(r"\b(?:answer|option|choice)\b\W{0,4}(?:\bis\b|[:=])", re.IGNORECASE)
+
+# In the order of trust: the last of the first kind that there is counts. `A` and `I` before a word may be words too.
+_LETTERS = (
+    re.compile(r"\\boxed\{\s*(?:\\[a-z]+\{)?\s*\(?([A-J])\s*[).:}]"),
+    re.compile(
+        r"(?i:\b(?:answer|option|choice)\b\W{0,4}(?:\bis\b)?)[\s:*_(\"'`$\\]*"
+        r"([B-HJ](?![\w'\u2019])|[AI](?![\w'\u2019]|\s+(?!because\b|since\b|as\b)[a-z])"
+        r"|[a-j](?=[ \t)*_.\"'`]*$))",
+        re.MULTILINE,
+    ),
+    re.compile(r"^[ \t*_(\"'`]*([A-J])[ \t*_).\"'`]*$", re.MULTILINE),
+    re.compile(r"(?:\bis\b[ :*_(\"'`]*|(?<!\w)\()([A-J])[ *_).\"'`]*$", re.MULTILINE),
+)
+_MARKED_LETTER = re.compile(r"(?:^[ \t*_(\"'`]*([A-J])[*_\"'`]*[).:]|(?<!\w)\(([A-J])\))", re.MULTILINE)
+_LONE_LETTER = re.compile(r"[\s(]*([a-j])[\s).]*")
 
 
 def answer_of(text: str, key: AnswerKey) -> Hashable | None:
@@ -41,7 +61,7 @@ def answer_of(text: str, key: AnswerKey) -> Hashable | None:
 
 def final_answer(text: str) -> Hashable | None:
     r"""Return what a text ends on: what is in its last `\boxed{}`, else its `choice`, else its `number`."""
-    return boxed(text) or choice(text) or number(text)
+    return next((answer for key in (boxed, choice, number) if (answer := key(text)) is not None), None)
 
 
 def boxed(text: str) -> Hashable | None:
@@ -52,37 +72,40 @@ def boxed(text: str) -> Hashable | None:
         depth += {"{": 1, "}": -1}.get(character, 0)
         if depth == 0:
             content = rest[:end]
-            only = _NUMBER.fullmatch(content.strip(" \n$%\\"))
-            return _as_number(only[0]) if only else re.sub(r"\s+", "", content) or None
+            only = _NUMBER.fullmatch(content.strip(" \n$€£¥%\\"))
+            return _as_number(only) if only else re.sub(r"\s+", "", content) or None
     return None
 
 
 def choice(text: str) -> str | None:
-    r"""Return the option letter, A to J, that a text decides for.
+    r"""Return the option letter, `A` to `J`, that a text decides for.
 
-    It is the one in `\boxed{}`, else the one after the last `answer is`, `answer:` or the like, else the only one that
-    stands in parentheses or at the beginning of a line. A text that lists several and names none decides for none.
+    It is the last one in a `\boxed{}`, or else behind `answer`, `option` or `choice`, or else alone on a line, or else
+    behind `is` or in parentheses at the end of one, or else the only one that begins a line, as in `B. 9 lines`, or
+    stands in parentheses. A lower-case letter counts only where nothing follows it. A text that lists several and names
+    none decides for none.
     """
-    if isinstance(letter := boxed(text), str) and (match := _LETTER.fullmatch(letter.strip("()"))):
-        return match[1]
-    named = [match[1] for cue in _CUE.finditer(text) if (match := _LETTER.match(text, cue.end()))]
-    if named:
-        return named[-1]
-    marked = {first or second for first, second in _MARKED_LETTER.findall(text)}
-    return marked.pop() if len(marked) == 1 else None
+    for pattern in _LETTERS:
+        if found := pattern.findall(text):
+            return str(found[-1]).upper()
+    if len(marked := {first or second for first, second in _MARKED_LETTER.findall(text)}) == 1:
+        return str(marked.pop())
+    lone = _LONE_LETTER.fullmatch(text)
+    return lone[1].upper() if lone else None
 
 
 def number(text: str) -> Decimal | None:
     r"""Return the number that a text comes to: `$42,409` and `42409.00 dollars` are the same, 4 and 42 are not.
 
-    It is the one in `\boxed{}`, else the first after the last `answer is`, `answer:` or the like, else the last one.
+    It is the one in `\boxed{}`, else the first after the last `answer is`, `answer:` or the like, else the last one. A
+    digit behind a letter is part of a name, as in `H2O`.
     """
     if isinstance(value := boxed(text), Decimal):
         return value
-    cues = [match.end() for match in _CUE.finditer(text) if re.search(r"\bis\b|[:=]", match[0])]
-    if cues and (match := _NUMBER.search(text, cues[-1])):
-        return _as_number(match[0])
-    found = _NUMBER.findall(text)
+    for said in list(_SAID.finditer(text))[-1:]:
+        if match := _NUMBER.search(text, said.end()):
+            return _as_number(match)
+    found = list(_NUMBER.finditer(text))
     return _as_number(found[-1]) if found else None
 
 
@@ -104,9 +127,9 @@ def matching(pattern: str) -> AnswerKey:
         raise ValueError(msg) from None
 
 
-def _as_number(text: str) -> Decimal:
-    value = Decimal(_NOT_OF_A_NUMBER.sub("", text.replace("\u2212", "-")))
-    return value.normalize() + 0  # no negative zero
+def _as_number(match: re.Match[str]) -> Decimal:
+    digits = re.sub(_COMMA, "", match["digits"])
+    return Decimal(f"{'-' if match['minus'] else ''}{digits}{match['exponent'] or ''}")
 
 
 def _json_field(text: str, *, name: str) -> Hashable | None:

@@ -51,11 +51,6 @@ def _leaf_calls(run: Run) -> int:
     return inside or int(run.run_type in ("llm", "chat_model"))
 
 
-def describe(error: Exception) -> str:
-    """Return an error as a file holds it."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
 def plain(value: Any) -> Any:
     """Return a model's metadata as JSON has it: what has no form there becomes text."""
     if isinstance(value, dict):

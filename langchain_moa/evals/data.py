@@ -71,7 +71,7 @@ def _read(path: Path) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"It can't be read: {error}", path=path) from error
+        raise DatasetError(f"It can't be read: {getattr(error, 'strerror', None) or error}", path=path) from error
 
 
 def _find(directory: Path, file: DataFile) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from langchain_moa.evals.caveats import unscored
 from langchain_moa.evals.means import MeanMetric, means_by, scores_by_question
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
+from langchain_moa.exceptions import describe
 
 _ARGUMENTS = ("inputs", "outputs", "reference_outputs")
 
@@ -53,7 +54,7 @@ class Evaluator:
             result = self._function(**{name: known[name] for name in self._arguments})
             scores, comment = _read(result)
         except Exception as error:
-            message = f"Grader {self._name!r} failed: {type(error).__name__}: {error}"
+            message = f"Grader {self._name!r} failed: {describe(error)}"
             return [Judgment(question=question.id, system=answer.system, error=message)]
         score = sum(scores.values()) / len(scores)
         return [

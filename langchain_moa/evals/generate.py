@@ -9,12 +9,13 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
-from langchain_moa.evals.calls import CallMeter, describe, plain
+from langchain_moa.evals.calls import CallMeter, plain
 from langchain_moa.evals.concurrency import for_each
 from langchain_moa.evals.journal import Journal
 from langchain_moa.evals.store import Store, in_order, key_of, row_of, words_of
 from langchain_moa.evals.systems import System
 from langchain_moa.evals.types import Answer, Benchmark, Question
+from langchain_moa.exceptions import describe
 
 OnAnswer = Callable[[Answer], None]
 

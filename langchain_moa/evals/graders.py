@@ -5,17 +5,18 @@ from __future__ import annotations
 import operator
 import pkgutil
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
-from langchain_moa.evals.answer_text import LETTERS, last_number, normalise, option_letter
+from langchain_moa.answer_keys import LETTERS, choice, matching, number
 from langchain_moa.evals.caveats import unscored
 from langchain_moa.evals.evaluators import Evaluator
 from langchain_moa.evals.means import MeanMetric, scores_by_question
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Metric, Question
 
-GRADERS = ("exact", "contains", "numeric", "numeric:TOLERANCE", "choice", "regex", "regex:PATTERN", "MODULE:FUNCTION")
+GRADERS = ("exact", "contains", "numeric[:TOLERANCE]", "choice", "regex[:PATTERN]", "MODULE:FUNCTION")
 """What the specification of a grader can be."""
 
 
@@ -110,11 +111,12 @@ def create_grader(spec: str | Callable[..., Any]) -> Grader:
     Args:
         spec: A function, as `Evaluator` takes it, or one of
 
-            - `exact`: the answer is the reference, as `answer_text.normalise` has both.
+            - `exact`: the answer is the reference, as `normalise` has both.
             - `contains`: the reference is in the answer as whole words, both so normalised. `4` is not in `42`.
-            - `numeric`, `numeric:0.01`: the last number of the answer is the reference's, or as close as that.
-            - `choice`: the answer decides on the reference's letter, or is the choice that has it. A reference may be a
-              letter, `B. text`, or one of the `choices`.
+            - `numeric`, `numeric:0.01`: the answer comes to the reference's number, or as close as that, as
+              `answer_keys.number` reads both.
+            - `choice`: the answer decides for the reference's letter, as `answer_keys.choice` reads it, or is the
+              choice that has it. A reference may be a letter, `B. text`, or one of the `choices`.
             - `regex`: the reference is a regular expression that is found in the answer.
             - `regex:PATTERN`: the last match of the pattern, or of its first group, is the reference as in `exact`.
             - `module:function`: a function, by its name.
@@ -131,11 +133,13 @@ def create_grader(spec: str | Callable[..., Any]) -> Grader:
         return _numeric(spec, argument)
     if name == "regex":
         return _extracting(spec, argument)
+    if name == "pairwise":
+        raise ValueError(f"Grader {spec!r} needs a baseline's answers: give a Pairwise(answers)")
     if not separator:
-        raise ValueError(f"Grader {spec!r} is unknown; choose from {', '.join(GRADERS)}")
+        raise ValueError(f"Grader {spec!r} is unknown; choose from {', '.join(GRADERS)}, pairwise")
     try:
         function = pkgutil.resolve_name(spec)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the module is the user's
         raise ValueError(f"Grader {spec!r} can't be imported ({error}); write it as MODULE:FUNCTION") from error
     if not callable(function):
         raise ValueError(f"Grader {spec!r} is {function!r}, which can't be called; name a function")
@@ -156,6 +160,15 @@ def references_of(question: Question) -> list[str]:
     return [str(one) for one in references]
 
 
+def normalise(text: str) -> str:
+    """Return a text as `exact` and `contains` compare it.
+
+    Case, the kind and amount of white space, the way accented letters are encoded, and one full stop at the end make
+    no difference.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split()).removesuffix(".")
+
+
 def _text(text: str, choices: Sequence[str]) -> str:
     return normalise(text)
 
@@ -171,7 +184,7 @@ def _contains(answer: str, wanted: str) -> bool:
 
 
 def _answer_letter(text: str, choices: Sequence[str]) -> str | None:
-    return _chosen(text, choices) or option_letter(text)
+    return _chosen(text, choices) or choice(text)
 
 
 def _reference_letter(reference: str, choices: Sequence[str]) -> str | None:
@@ -184,7 +197,7 @@ def _chosen(text: str, choices: Sequence[str]) -> str | None:
     """Return the letter of the choice that a text is, with or without its letter in front."""
     said = normalise(text)
     lettered = zip(LETTERS, choices, strict=False)
-    return next((a for a, choice in lettered if said in (normalise(choice), normalise(f"{a}. {choice}"))), None)
+    return next((a for a, option in lettered if said in (normalise(option), normalise(f"{a}. {option}"))), None)
 
 
 def _exists(letter: str, choices: Sequence[str]) -> bool:
@@ -199,7 +212,7 @@ def _pattern(reference: str, choices: Sequence[str]) -> re.Pattern[str]:
 
 
 def _number(text: str, choices: Sequence[str]) -> Decimal | None:
-    return last_number(text)
+    return number(text)
 
 
 def _numeric(spec: str, tolerance: str) -> Matcher:
@@ -214,12 +227,12 @@ def _numeric(spec: str, tolerance: str) -> Matcher:
 
 
 def _extracting(spec: str, pattern: str) -> Matcher:
-    compiled = _pattern(pattern, ())
+    _pattern(pattern, ())  # whose error speaks of no answer key
+    read = matching(pattern)
 
     def extract(text: str, choices: Sequence[str]) -> str | None:
-        matches = list(compiled.finditer(text))
-        # A group that took no part in the match is `None`, as is no match.
-        return normalise(matches[-1][min(compiled.groups, 1)] or "") if matches else None
+        found = read(text)
+        return None if found is None else normalise(str(found))
 
     return Matcher(spec, answer=extract, reference=_wanted, extracts=True)
 

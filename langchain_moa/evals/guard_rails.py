@@ -44,8 +44,8 @@ def report_warnings(
         warnings.append("No system with a score is known to be a single model: name one to compare the others with.")
     if few := [f"{row.system} ({row.scored})" for row in rows if row.scored < _FEW]:
         warnings.append(f"Fewer than {_FEW} items count, so that intervals are too narrow: {', '.join(few)}.")
-    if len(verdicts) >= _MANY:
-        warnings.append(f"{len(verdicts)} comparisons at 95 % each: expect one in twenty to be decided by chance.")
+    if (decided := sum(verdict.difference is not None for verdict in verdicts)) >= _MANY:
+        warnings.append(f"{decided} comparisons at 95 % each: expect one in twenty to be decided by chance.")
     judges = models_of(judgment.usage for _, judgments in runs.values() for judgment in judgments)
     for system, (answers, _) in runs.items():
         warnings += [

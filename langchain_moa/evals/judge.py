@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from langchain_moa.evals.calls import CallMeter, describe
+from langchain_moa.evals.calls import CallMeter
 from langchain_moa.evals.concurrency import for_each
 from langchain_moa.evals.journal import Row
 from langchain_moa.evals.store import Store, in_order, key_of, row_of, words_of
 from langchain_moa.evals.systems import System
 from langchain_moa.evals.types import Answer, Benchmark, JudgeCall, Judgment, Question
+from langchain_moa.exceptions import describe
 
 NO_JUDGE = "none"
 """Names the judgments of a benchmark that needs no judge."""

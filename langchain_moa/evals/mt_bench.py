@@ -112,17 +112,15 @@ class MTBench:
             for judgment in judgments
             if judgment.score is not None
         ]
-        turns = means_by(((part, score) for _, part, score in rated), _TURNS)
         values = scores_by_question(self.questions, judgments)
         return MeanMetric(
             values,
             name="average",
-            figures=turns,
+            figures=means_by(((part, score) for _, part, score in rated), _TURNS),
             breakdowns={
                 "category": means_by(
                     ((question.fields["category"], score) for question, _, score in rated), tuple(_TEMPERATURES)
-                ),
-                "turn": turns,
+                )
             },
             warnings=[
                 *part_of_the_questions(len(values), len(self.questions)),

@@ -164,7 +164,9 @@ def make_report(
     compared_with = baseline or _best({system: metrics[system] for system in singles})
     bootstrap = Bootstrap(metrics, seed=seed)
     rows = [
-        _system_report(system, run, metrics[system], bootstrap, baseline=compared_with, prices=prices)
+        _system_report(
+            system, run, metrics[system], bootstrap, baseline=compared_with, prices=prices, is_judged=judge is not None
+        )
         for system, run in runs.items()
     ]
     verdicts = _verdicts(rows, singles, bootstrap)
@@ -172,7 +174,7 @@ def make_report(
         benchmark=benchmark.name,
         score_name=benchmark.score_name,
         judge=judge,
-        judge_mode=_judge_mode(runs),
+        judge_mode=_judge_mode(runs) if judge else None,
         baseline=compared_with,
         prices=prices.source if prices else None,
         seed=seed,
@@ -199,7 +201,14 @@ def _best(metrics: Mapping[str, Metric]) -> str | None:
 
 
 def _system_report(
-    system: str, run: Run, metric: Metric, bootstrap: Bootstrap, *, baseline: str | None, prices: Prices | None
+    system: str,
+    run: Run,
+    metric: Metric,
+    bootstrap: Bootstrap,
+    *,
+    baseline: str | None,
+    prices: Prices | None,
+    is_judged: bool,
 ) -> SystemReport:
     answers, judgments = run
     return SystemReport(
@@ -219,14 +228,14 @@ def _system_report(
         judge_failed=sum(judgment.error is not None for judgment in judgments),
         mean_length=mean([len(text) for answer in answers if answer.error is None for text in answer.texts]),
         spending=spending_of(answers, prices),
-        judge_spending=judge_spending_of(judgments, prices),
+        judge_spending=judge_spending_of(judgments if is_judged else [], prices),
     )
 
 
 def _verdicts(rows: Sequence[SystemReport], singles: Sequence[str], bootstrap: Bootstrap) -> list[Verdict]:
     """Compare each composed system with each single model."""
     verdicts = []
-    for row in (row for row in rows if row.system not in singles):
+    for row in (row for row in rows if row.system not in singles and row.failed < row.answers):
         for single in (row for row in rows if row.system in singles):
             difference = bootstrap.difference(row.system, single.system)
             verdicts.append(

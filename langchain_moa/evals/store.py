@@ -215,14 +215,14 @@ def _item_of(kind: type[_Item], row: Row, path: Path) -> _Item:
 def _check_same(field: str, before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
     if before == now:
         return
-    changes = [
-        f"{part} {before.get(part)!r:.80} -> {now.get(part)!r:.80}"
-        for part in dict.fromkeys([*before, *now])
-        if before.get(part) != now.get(part)
-    ]
+    # A hash tells a reader nothing but that it is another.
+    parts = [part for part in dict.fromkeys([*before, *now]) if part != "fingerprint"]
+    changes = [f"{part} {before.get(part)!r:.80} -> {now.get(part)!r:.80}" for part in parts]
+    differs = [change for part, change in zip(parts, changes, strict=True) if before.get(part) != now.get(part)]
+    how = "; ".join(differs) or f"{'; '.join(f'{part} {now.get(part)!r:.80}' for part in parts)}, configured otherwise"
     msg = (
-        f"{str(path)!r} was made with another {field} ({'; '.join(changes)}): choose another --out or name, or discard "
-        "what is there with --overwrite."
+        f"{str(path)!r} was made with another {field} ({how}): choose another --out or name, or discard what is there "
+        "with --overwrite."
     )
     raise ValueError(msg)
 

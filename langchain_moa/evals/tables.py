@@ -105,9 +105,9 @@ def _costs(report: Report) -> Table:
             dollars(row.spending.usd_per_100),
             number(row.spending.latency_p50),
             number(row.spending.latency_p95),
-            number(row.judge_spending.calls, ",d"),
-            number(row.judge_spending.input_tokens, ",d"),
-            number(row.judge_spending.output_tokens, ",d"),
+            number(row.judge_spending.calls),
+            number(row.judge_spending.input_tokens),
+            number(row.judge_spending.output_tokens),
             dollars(row.judge_spending.usd),
         ]
         for row in report.systems
@@ -123,7 +123,7 @@ def _figures(report: Report) -> list[Table]:
 
 
 def _breakdowns(report: Report) -> list[Table]:
-    names = dict.fromkeys(name for row in report.systems for name in row.breakdowns)
+    names = dict.fromkeys(name for row in report.systems for name, parts in row.breakdowns.items() if parts)
     return [
         _by_system(report, f"Score by {name}", name, [row.breakdowns.get(name, {}) for row in report.systems])
         for name in names
@@ -141,8 +141,10 @@ def _by_system(report: Report, title: str, what: str, values: Sequence[Mapping[s
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    """Return a number as text; `n/a` for one that is not known."""
-    return NOT_TOLD if value is None else format(value, form)
+    """Return a number as text, a count without decimals; `n/a` for one that is not known."""
+    if value is None:
+        return NOT_TOLD
+    return format(value, ",d" if isinstance(value, int) else form)
 
 
 def dollars(value: float | None) -> str:

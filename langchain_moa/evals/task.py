@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messag
 from pydantic import JsonValue
 from typing_extensions import TypedDict
 
-from langchain_moa.evals.answer_text import LETTERS
+from langchain_moa.answer_keys import LETTERS
 from langchain_moa.evals.data import read_text
 from langchain_moa.evals.graders import Grader, create_grader
 from langchain_moa.evals.jsonl import read_rows, write_rows

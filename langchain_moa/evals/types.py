@@ -106,7 +106,7 @@ class Metric(Protocol):
     """All figures by name, the main one first, in the order in which a report shows them."""
 
     breakdowns: Mapping[str, Mapping[str, float]]
-    """Scores by, say, `category`, `turn`, `skill`, each in the benchmark's order."""
+    """Scores by, say, `category` or `skill`, each in the benchmark's order."""
 
     warnings: Sequence[str]
     """What a reader has to know before trusting the figures."""

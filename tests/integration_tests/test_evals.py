@@ -116,11 +116,14 @@ SYSTEMS = [
     "--judge-concurrency",
     "2",
 ]
-# Of an answer of the second system, and of a judgment of it.
-HELD = [
-    pytest.param(lambda body: body["model"] == "b" and "3 + 3" in body["messages"][-1]["content"], id="an answer"),
-    pytest.param(lambda body: body["model"] == "judge" and "4 + 4" in str(body["messages"]), id="a judgment"),
-]
+
+
+def is_second_systems_answer(body):
+    return body["model"] == "b" and "3 + 3" in body["messages"][-1]["content"]
+
+
+def is_judgment_of_it(body):
+    return body["model"] == "judge" and "4 + 4" in str(body["messages"])
 
 
 def request_of(body):
@@ -139,40 +142,46 @@ def without_times(path):
     return rows | {file.relative_to(path): file.read_text() for file in path.rglob("manifest.json")}
 
 
-@pytest.mark.parametrize("held", HELD)
-def test_killed_and_started_again_it_makes_no_finished_call_twice_and_gives_the_same_files(folder, held):
-    gate = threading.Event()
+def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_gives_the_same_files(folder):
+    held, gate = None, threading.Event()
 
     def gated(body):
         reply = answer(body)
         text, logprobs = (reply, None) if isinstance(reply, str) else (reply.text, reply.logprobs)
-        return Reply(text=text, logprobs=logprobs, gate=gate if held(body) else None)
+        return Reply(text=text, logprobs=logprobs, gate=gate if held and held(body) else None)
 
+    asked, finished = [], []
     with OpenAIServer(gated) as server:
-        process = start(folder, server, *PAIRWISE, *SYSTEMS, "--out", "out")
-        server.wait_for(lambda: any(map(held, server.requests)), timeout=60)
-        process.kill()
-        process.communicate()
-        finished = {str(file.relative_to(folder)): len(lines(file)) for file in (folder / "out").rglob("*.jsonl")}
-        asked = [request_of(body) for body in server.requests]
-        gate.set()
-        server.reset()
-        moa_eval(folder, server, *PAIRWISE, *SYSTEMS, "--out", "out")
-        asked_again = [request_of(body) for body in server.requests]
-        calls_again = Counter(body["model"] for body in server.requests)
-        server.reset()
-        moa_eval(folder, server, *PAIRWISE, *SYSTEMS, "--out", "uninterrupted")
-        asked_at_once = [request_of(body) for body in server.requests]
 
-    assert finished["out/sums/one/outputs.jsonl"] == 6
-    assert calls_again["c"] == 0
-    assert calls_again["b"] == 6 - finished["out/sums/moa/outputs.jsonl"]
-    assert calls_again["judge"] == 12 - finished.get("out/sums/moa/judgments-openai-judge.jsonl", 0)
-    # What is asked twice was in the air when it was killed: of at most two items, of three calls each.
-    twice = [request for request in asked if request in asked_again]
-    assert len(twice) <= 6
-    assert sorted(set(asked + asked_again)) == sorted(set(asked_at_once))
-    assert len(asked + asked_again) - len(twice) == len(asked_at_once) == 6 + 18 + 12
+        def run(out):
+            moa_eval(folder, server, *PAIRWISE, *SYSTEMS, "--out", out)
+            asked.append(server.requests)
+            server.reset()
+
+        for held in (is_second_systems_answer, is_judgment_of_it):
+            gate.clear()
+            process = start(folder, server, *PAIRWISE, *SYSTEMS, "--out", "out")
+            server.wait_for(lambda held=held: any(map(held, server.requests)), timeout=60)
+            process.kill()
+            process.communicate()
+            finished.append({file.name: len(lines(file)) for file in (folder / "out/sums/moa").glob("*.jsonl")})
+            asked.append(server.requests)
+            gate.set()
+            server.reset()
+        held = None
+        run("out")
+        run("uninterrupted")
+
+    calls = [Counter(body["model"] for body in requests) for requests in asked]
+    assert [count["c"] for count in calls] == [6, 0, 0, 6]
+    assert calls[1]["b"] == 6 - finished[0]["outputs.jsonl"]
+    assert calls[2]["judge"] == 12 - finished[1]["judgments-openai-judge.jsonl"]
+    *interrupted, at_once = [[request_of(body) for body in requests] for requests in asked]
+    distinct = {request for requests in interrupted for request in requests}
+    # What is asked twice was in the air at a kill: of two answers, three calls each, then one call each of two judged.
+    assert sum(map(len, interrupted)) - len(distinct) <= 2 * 3 + 2
+    assert sorted(distinct) == sorted(at_once)
+    assert len(at_once) == 6 + 18 + 12
     assert without_times(folder / "out") == without_times(folder / "uninterrupted")
     assert [row["question"] for row in lines(folder / "out/sums/moa/outputs.jsonl")] == [row["id"] for row in TASK]
 

@@ -104,8 +104,7 @@ def colours_of(page: Page, place: Locator) -> Counter[tuple[int, ...]]:
     return Counter({tuple(map(int, colour.split(","))): count for colour, count in counts.items()})
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("device", [{}, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(("theme", "device"), [("light", {}), ("dark", PHONE)], ids=["desk", "phone"])
 def test_every_plot_is_drawn_with_every_system(open_report, theme, device):
     page = open_report(report_of(*COLOURS), color_scheme=theme, **device)
     for name in PLOTS:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import langchain_moa
+from langchain_moa import evals
 
 PACKAGE = Path(langchain_moa.__file__).parent
 EXTRAS = (
@@ -25,24 +26,33 @@ EXTRAS = (
 )
 
 
-def test_the_public_names_are_sorted_and_there():
+@pytest.mark.parametrize("module", [langchain_moa, evals], ids=lambda module: module.__name__)
+def test_the_public_names_are_there(module):
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_the_public_names_are_sorted():
     assert langchain_moa.__all__ == sorted(langchain_moa.__all__)
-    assert all(hasattr(langchain_moa, name) for name in langchain_moa.__all__)
 
 
 def test_the_version_is_the_packages():
     assert langchain_moa.__version__ == version("langchain-moa")
 
 
-def test_importing_it_loads_no_extra_and_no_provider():
-    def loaded_by(statement):
-        code = f"import sys, {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-        return set(
-            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        )
+def loaded_by(statement):
+    """Return the names of the packages that an import loads."""
+    code = f"import sys, {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
+
+def test_importing_it_loads_no_extra_and_no_provider():
     base = loaded_by("langchain_core.language_models, langgraph.graph, pydantic")
     assert not {*EXTRAS, "langchain_together", "openai"} & (loaded_by("langchain_moa") - base)
+
+
+def test_importing_the_evaluations_and_answering_loads_no_statistics():
+    loaded = loaded_by("langchain_moa.evals, langchain_moa.evals.benchmarks, langchain_moa.evals.generate")
+    assert not {"numpy", "sklearn", "plotly"} & loaded
 
 
 def imports_of(module):
@@ -86,6 +96,15 @@ MAY_IMPORT = {
     "http": {"limits"},
     "gates": {"answer_keys", "models", "views"},
 }
+
+
+EVALS = sorted((PACKAGE / "evals").glob("*.py"))
+
+
+@pytest.mark.parametrize("module", EVALS, ids=lambda path: path.stem)
+def test_the_evaluations_know_of_no_mixture(module):
+    outside = {name for name in imports_of(module) if not name.startswith("langchain_moa.evals")}
+    assert outside <= {"langchain_moa.answer_keys", "langchain_moa.exceptions"}
 
 
 @pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)

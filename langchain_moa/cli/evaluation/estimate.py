@@ -13,7 +13,7 @@ from rich.text import Text
 from langchain_moa.cli.view import print_rows
 
 if TYPE_CHECKING:
-    from langchain_moa.cli.evaluation.work import Evaluation
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.evals.estimate import Estimate
     from langchain_moa.evals.systems import System
     from langchain_moa.evals.types import Benchmark
@@ -39,7 +39,10 @@ def show_estimates(
 
     estimates = [
         estimate_run(
-            benchmark, system, evaluation.questions(benchmark), judged=judged and evaluation.needs_judge(benchmark)
+            benchmark,
+            system,
+            evaluation.questions(benchmark),
+            judged=judged and evaluation.needs_judge(benchmark, system=system.name),
         )
         for benchmark in benchmarks
         for system in systems

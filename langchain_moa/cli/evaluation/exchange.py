@@ -26,15 +26,16 @@ def export(
     debug: common.Debug = False,
 ) -> None:
     """Write results in the formats of AlpacaEval, FastChat and FLASK, in a folder for each benchmark and system."""
-    from langchain_moa.cli.evaluation import work
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
+    from langchain_moa.cli.evaluation.reporting import judge_name
     from langchain_moa.evals.exchange import export_results
     from langchain_moa.evals.journal import write_whole
 
-    evaluation = work.Evaluation(bench=bench, out=out)
+    evaluation = Evaluation(bench=bench, out=out)
     for benchmark in evaluation.benchmarks():
         for name in evaluation.systems(benchmark, system):
             store = evaluation.store(benchmark, name)
-            judged = work.judge_name(evaluation, benchmark, [name], judge) if store.judges() else None
+            judged = judge_name(evaluation, benchmark, [name], judge) if store.judges() else None
             for file, content in export_results(benchmark, store, judge=judged).items():
                 write_whole(to / benchmark.name / name / file, content.encode())
                 print(to / benchmark.name / name / file)
@@ -55,10 +56,10 @@ def import_(
     debug: common.Debug = False,
 ) -> None:
     """Read results of AlpacaEval, FastChat or FLASK, to judge or to report them."""
-    from langchain_moa.cli.evaluation import work
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.evals.exchange import import_answers, import_judgments
 
-    evaluation = work.Evaluation(bench=[bench], out=out)
+    evaluation = Evaluation(bench=[bench], out=out)
     (benchmark,) = evaluation.benchmarks()
     told = list(benchmark.read_judgments(judgments)) if judgments else []
     judged = _by_system(told, lambda judgment: (judgment.question, judgment.part), system)

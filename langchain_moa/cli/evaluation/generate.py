@@ -22,11 +22,12 @@ def generate(
     """Have systems answer questions. What is answered already is not asked again."""
     from langchain_moa.cli.evaluation import work
     from langchain_moa.cli.evaluation.estimate import show_estimates
-    from langchain_moa.cli.evaluation.outcome import end
-    from langchain_moa.cli.evaluation.progress import open_view
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
+    from langchain_moa.cli.evaluation.progress import end, open_view
+    from langchain_moa.cli.evaluation.specs import resolve_all
 
-    evaluation = work.Evaluation(bench=bench, out=out, limit=limit, seed=seed)
-    benchmarks, systems = evaluation.benchmarks(), work.resolve_all(system)
+    evaluation = Evaluation(bench=bench, out=out, limit=limit, seed=seed)
+    benchmarks, systems = evaluation.benchmarks(), resolve_all(system)
     if dry_run:
         show_estimates(evaluation, benchmarks, systems, judged=False)
         return

@@ -24,11 +24,11 @@ def judge(
 ) -> None:
     """Have answers judged. What is judged already is not judged again."""
     from langchain_moa.cli.evaluation import work
-    from langchain_moa.cli.evaluation.outcome import end
-    from langchain_moa.cli.evaluation.progress import open_view
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
+    from langchain_moa.cli.evaluation.progress import end, open_view
     from langchain_moa.cli.evaluation.specs import resolve
 
-    evaluation = work.Evaluation(
+    evaluation = Evaluation(
         bench=bench,
         out=out,
         grader=grader,
@@ -41,7 +41,7 @@ def judge(
         judging = work.judge(
             evaluation,
             evaluation.graded_benchmarks(),
-            system,
+            evaluation.with_baseline(system),
             judge=resolve(judge) if judge else None,
             concurrency=judge_concurrency,
             overwrite=overwrite,

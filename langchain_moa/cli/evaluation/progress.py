@@ -1,13 +1,15 @@
-"""How far an evaluation is: bars on a terminal, plain lines otherwise. Both on stderr."""
+"""How far an evaluation is, and how it ends: bars on a terminal, plain lines otherwise. Both on stderr."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
@@ -128,6 +130,27 @@ def open_view() -> View:
     """Return the view that fits where stderr leads."""
     console = Console(stderr=True)
     return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView()
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say what takes its time, for as long as it does."""
+    console = Console(stderr=True)
+    if console.is_terminal and not console.is_dumb_terminal:
+        with console.status(Text(one_line(what))):
+            yield
+    else:
+        _print(what)
+        yield
+
+
+def end(*, answers: int = 0, judgments: int = 0) -> None:
+    """Say what failed, and exit with 1; or with 0 when nothing did."""
+    counts = [(answers, "answer"), (judgments, "judgment")]
+    parts = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
+    if parts:
+        typer.echo(f"moa: {' and '.join(parts)} failed; the same command tries them again.", err=True)
+        raise typer.Exit(1)
 
 
 def _print(line: str) -> None:

@@ -19,9 +19,10 @@ def report(
     debug: common.Debug = False,
 ) -> None:
     """Report scores, costs and latencies: on the terminal, and as report.json, .csv, .md and .html in DIR."""
-    from langchain_moa.cli.evaluation import work
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.cli.evaluation.reporting import report_on
 
-    evaluation = work.Evaluation(bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed)
+    evaluation = Evaluation(bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed)
     for benchmark in evaluation.graded_benchmarks():
-        report_on(evaluation, benchmark, evaluation.systems(benchmark, system), judge=judge, prices=prices)
+        systems = evaluation.systems(benchmark, evaluation.with_baseline(system))
+        report_on(evaluation, benchmark, systems, judge=judge, prices=prices)

@@ -9,7 +9,7 @@ from langchain_moa.cli import options as common
 from langchain_moa.cli.evaluation import options
 
 if TYPE_CHECKING:
-    from langchain_moa.cli.evaluation.work import Evaluation
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.evals.systems import System
 
 
@@ -31,14 +31,14 @@ def run(
     debug: common.Debug = False,
 ) -> None:
     """Generate, judge and report. Started again after whatever ended it, it goes on where it was."""
-    from langchain_moa.cli.evaluation import work
     from langchain_moa.cli.evaluation.estimate import show_estimates
-    from langchain_moa.cli.evaluation.outcome import end
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
+    from langchain_moa.cli.evaluation.progress import end
     from langchain_moa.cli.evaluation.reporting import check_report, report_on
-    from langchain_moa.cli.evaluation.specs import resolve
+    from langchain_moa.cli.evaluation.specs import resolve, resolve_all
     from langchain_moa.evals.judge import NO_JUDGE
 
-    evaluation = work.Evaluation(
+    evaluation = Evaluation(
         bench=bench,
         out=out,
         grader=grader,
@@ -47,7 +47,7 @@ def run(
         limit=limit,
         seed=seed,
     )
-    systems = work.resolve_all(system)
+    systems = resolve_all(system)
     names = [system.name for system in systems]
     judging = resolve(judge) if judge else None
     evaluation.check(names, judge=judging)

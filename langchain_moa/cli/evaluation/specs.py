@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
+
+from langchain_moa.cli.errors import is_expected
+from langchain_moa.exceptions import describe
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -55,6 +59,24 @@ def resolve(option: str) -> System:
         )
         raise ValueError(msg)
     return _of_model(name, spec)
+
+
+def resolve_all(options: Sequence[str]) -> list[System]:
+    """Return the systems that the command line names.
+
+    Raises:
+        ValueError: One is nothing that there is, or two have one name.
+    """
+    systems = [resolve(option) for option in options]
+    if twice := find_twice([system.name for system in systems]):
+        msg = f"Two systems are called {twice!r}: give them names, --system NAME=SPEC."
+        raise ValueError(msg)
+    return systems
+
+
+def find_twice(names: Sequence[str]) -> str | None:
+    """Return a name that is there twice, if one is."""
+    return next((name for name in names if names.count(name) > 1), None)
 
 
 def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
@@ -111,7 +133,8 @@ def _building(spec: str, factory: Callable[..., Any]) -> _Build:
     def build(decoding: Mapping[str, Any]) -> BaseChatModel:
         from langchain_core.language_models import BaseChatModel
 
-        model = factory(**{name: value for name, value in decoding.items() if takes_any or name in taken})
+        with _told_of(spec):
+            model = factory(**{name: value for name, value in decoding.items() if takes_any or name in taken})
         if not isinstance(model, BaseChatModel):
             msg = f"{spec!r} returned a {type(model).__name__}: it must return a chat model."
             raise ValueError(msg)
@@ -121,18 +144,41 @@ def _building(spec: str, factory: Callable[..., Any]) -> _Build:
 
 
 def _find_factory(spec: str) -> Callable[..., Any] | None:
-    """Return what `module:factory` names, or `None` when that is no function of a module that there is."""
+    """Return what `module:factory` names, or `None` when that is no function of a module that there is.
+
+    Raises:
+        ValueError: The module is the user's own, which no model's provider is, and has no such function; or it fails.
+    """
     module, _, name = spec.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         return None
-    if "" not in sys.path:
-        # The user's own modules lie where the command is run. Last, so that none takes the place of an installed one.
-        sys.path.append("")
     try:
         there = find_spec(module)
     except ImportError:  # a package around it is missing
         there = None
     if there is None:
         return None
-    factory = getattr(import_module(module), name, None)
-    return factory if callable(factory) else None
+    with _told_of(spec):
+        factory = getattr(import_module(module), name, None)
+    if callable(factory):
+        return cast("Callable[..., Any]", factory)
+    if Path(there.origin or "").parent == Path.cwd().joinpath(*module.split(".")[:-1]):
+        msg = f"{spec!r}: {there.origin!r} has no function {name!r}."
+        raise ValueError(msg)
+    return None
+
+
+@contextmanager
+def _told_of(spec: str) -> Iterator[None]:
+    """Name the user's own code in whatever goes wrong in it.
+
+    Raises:
+        ValueError: Something did that has no message of its own for the user.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_expected(error):
+            raise
+        msg = f"{spec!r} failed: {describe(error)}"
+        raise ValueError(msg) from error

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
@@ -312,16 +311,6 @@ def test_a_length_control_that_moves_the_win_rate_far_is_warned_of(small_and_gam
     answers = answers_of(benchmark, lambda index: f"{index} " * (2000 if index % 4 else 1))
     metric = benchmark.metric(answers, judgments_of(benchmark, lambda index: 1.95 if index % 4 else 1.05))
     assert any("far from the raw one" in warning for warning in metric.warnings)
-
-
-def test_importing_and_judging_needs_no_extra(small):
-    code = """
-import sys
-from langchain_moa.evals.alpaca_eval import AlpacaEval
-from langchain_moa.evals.types import Answer, Judgment
-sys.exit(str([name for name in ("numpy", "sklearn", "plotly") if name in sys.modules]))
-"""
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == "[]"
 
 
 def test_what_is_exported_is_read_again(small, tmp_path):

@@ -21,6 +21,12 @@ def any_decoding(**decoding):
 
 def text():
     return "no model"
+
+def broken():
+    raise RuntimeError("out of paper")
+
+def kind(outputs):
+    return {"key": "kind", "score": 1, "comment": "How nice."}
 """
 
 
@@ -125,6 +131,8 @@ def test_a_spec_that_is_nothing_is_named(serve, folder):
     assert "'factories_b:text' returned a str: it must return a chat model." in error_of(
         *generate, "x=factories_b:text"
     )
+    assert "'factories_b:broken' failed: RuntimeError: out of paper" in error_of(*generate, "x=factories_b:broken")
+    assert f"{str(folder / 'factories_b.py')!r} has no function 'plian'" in error_of(*generate, "x=factories_b:plian")
     assert "'a/b' can't name a file" in error_of(*generate, "a/b=openai:c")
     two = [*generate, "x=openai:c", "--system", "x=openai:d"]
     assert "Two systems are called 'x'" in error_of(*two)
@@ -158,11 +166,11 @@ def test_a_dry_run_tells_calls_and_tokens_and_asks_nobody(serve, folder):
     assert not (folder / "moa-eval").exists()
 
 
-def test_a_dry_run_knows_that_a_pair_is_judged_in_both_orders(serve):
+def test_a_dry_run_knows_that_a_pair_is_judged_in_both_orders_and_the_baseline_not_at_all(serve):
     serve()
     systems = ["--system", "a=openai:a", "--system", "b=openai:b", "--baseline", "a", "--judge", "openai:judge"]
     _, first, second, _ = run(*systems, "--dry-run", grader="pairwise").stdout.splitlines()
-    assert (first.split("\t")[6], second.split("\t")[6]) == ("12", "12")
+    assert (first.split("\t")[6], second.split("\t")[6]) == ("0", "12")
 
 
 # -- Judging and reporting --------------------------------------------------------------------------------------------
@@ -217,6 +225,32 @@ def test_a_system_of_which_nothing_came_is_reported_all_the_same(serve, folder):
         (0, pytest.approx(100 / 6)),
         (6, None),
     ]
+
+
+def test_the_baseline_is_reported_with_the_systems_that_are_compared_with_it(serve, folder):
+    serve(lambda body: "[[B]]" if body["model"] == "judge" else body["model"])
+    systems = [f"--system={name}=openai:{name}" for name in ("a", "b", "c")]
+    moa_eval("generate", "--bench", "sums.jsonl", *systems, "--limit", "2")
+    pairwise = ["--bench", "sums.jsonl", "--grader", "pairwise", "--baseline", "a", "--system", "b"]
+    moa_eval("judge", *pairwise, "--judge", "openai:judge")
+    result = moa_eval("report", *pairwise)
+    assert [system["system"] for system in report(folder)["systems"]] == ["b", "a"]
+    assert not any("not judged" in warning for warning in report(folder)["warnings"])
+    assert "wins\t0\t0" in result.stdout
+    assert "sums: working out the intervals" in result.stderr
+
+
+def test_a_grader_of_ones_own_lies_where_the_command_is_run_and_its_comments_are_no_judges(serve, folder, monkeypatch):
+    serve()
+    (folder / "graders_a.py").write_text(MODELS)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    moa_eval("generate", "--bench", "sums.jsonl", "--system", "a=openai:a", "--limit", "2")
+    own = ["--bench", "sums.jsonl", "--grader", "graders_a:kind"]
+    moa_eval("judge", *own)
+    moa_eval("report", *own)
+    told = report(folder)
+    assert (told["judge"], told["judge_mode"]) == (None, None)
+    assert (told["systems"][0]["score"], told["systems"][0]["judge_spending"]["calls"]) == (1, 0)
 
 
 def test_of_several_judges_one_is_reported(serve, folder):

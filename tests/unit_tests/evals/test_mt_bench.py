@@ -130,7 +130,7 @@ def test_the_average_is_over_all_ratings_and_unscored_ones_are_left_out_and_coun
     judgments = [rating("81", "turn_1", 9), rating("81", "turn_2", None), rating("111", "turn_1", 4)]
     metric = BENCH.metric(answers("81", "111"), [*judgments, rating("111", "turn_2", 2)])
     assert dict(metric.figures) == {"average": 5, "turn_1": 6.5, "turn_2": 2}
-    assert metric.breakdowns == {"category": {"writing": 9, "math": 3}, "turn": {"turn_1": 6.5, "turn_2": 2}}
+    assert metric.breakdowns == {"category": {"writing": 9, "math": 3}}
     assert "1 of 4 judgments have no score and are left out." in metric.warnings
 
 

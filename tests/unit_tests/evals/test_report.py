@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from langchain_moa.cli.report_view import print_report
+from langchain_moa.cli.evaluation.report_view import print_report
 from langchain_moa.evals.pictures import to_html
 from langchain_moa.evals.prices import Price, PriceList
 from langchain_moa.evals.report import is_single, make_report

@@ -1,15 +1,9 @@
-import ast
-from pathlib import Path
-
-import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_openai import ChatOpenAI
 
-from langchain_moa import ChatMoA, evals
+from langchain_moa import ChatMoA
 from langchain_moa.evals.systems import System, fingerprint_of
 from tests.fakes import ScriptedChatModel
-
-EVALS = Path(evals.__file__).parent
 
 
 def openai(**options):
@@ -53,14 +47,3 @@ def test_the_fingerprint_tells_what_decides_an_answer_and_not_where_the_object_l
     assert fingerprint_of(openai()) != fingerprint_of(openai(temperature=0.5))
     assert fingerprint_of(ChatMoA(model="local")) == fingerprint_of(ChatMoA(model="local"))
     assert fingerprint_of(ChatMoA(model="local")) != fingerprint_of(ChatMoA(model="local", rounds=2))
-
-
-@pytest.mark.parametrize("module", sorted(EVALS.glob("*.py")), ids=lambda path: path.stem)
-def test_the_evaluations_know_of_no_mixture(module):
-    nodes = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.ImportFrom)]
-    ours = {node.module for node in nodes if node.module and node.module.startswith("langchain_moa")}
-    assert all(name.startswith(("langchain_moa.evals", "langchain_moa.exceptions")) for name in ours)
-
-
-def test_the_public_names_are_there():
-    assert all(hasattr(evals, name) for name in evals.__all__)

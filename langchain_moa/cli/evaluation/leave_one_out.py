@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_moa.cli import options as common
-from langchain_moa.cli.evaluation import options, work
+from langchain_moa.cli.evaluation import options
+from langchain_moa.cli.evaluation.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -54,14 +55,11 @@ def leave_one_out(
     The mixture has to have answered already, questions of one turn each. Written and judged anew is one answer for each
     question and proposer; the report is in DIR/leave-one-out.
     """
-    from rich.console import Console
-
-    from langchain_moa.cli.evaluation.outcome import end
-    from langchain_moa.cli.evaluation.reporting import load_prices
+    from langchain_moa.cli.evaluation.progress import end
+    from langchain_moa.cli.evaluation.reporting import load_prices, publish
     from langchain_moa.cli.evaluation.specs import resolve
-    from langchain_moa.cli.report_view import print_report, write_report
 
-    evaluation = work.Evaluation(
+    evaluation = Evaluation(
         bench=bench, out=out, grader=grader, baseline=baseline, judge_mode=judge_mode.value, limit=limit, seed=seed
     )
     mixture, judging = resolve(system), resolve(judge) if judge else None
@@ -72,11 +70,7 @@ def leave_one_out(
         working = study.work(judging, concurrency=concurrency, judge_concurrency=judge_concurrency, overwrite=overwrite)
         failed = asyncio.run(working)
         answers, judgments = answers + failed[0], judgments + failed[1]
-        report = study.report(judging, price_list)
-        print_report(Console(), report)
-        folder = study.rewritten.out / benchmark.name
-        write_report(folder, report)
-        typer.echo(f"Written to {folder / 'report.html'}, and beside it as .json, .csv and .md.", err=True)
+        publish(study.rewritten.out / benchmark.name, study.report(judging, price_list))
     end(answers=answers, judgments=judgments)
 
 
@@ -128,7 +122,7 @@ def _speaker(cached: CachedReferences, name: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rewritten(work.Evaluation):
+class _Rewritten(Evaluation):
     """The answers without one proposer: to the questions that there are references of, and kept apart.
 
     Among the systems themselves they would look cheap, since what is kept is the aggregator's call alone.
@@ -147,14 +141,14 @@ class _Study:
 
     benchmark: Benchmark
     mixture: System
-    whole: work.Evaluation
+    whole: Evaluation
     rewritten: _Rewritten
     cached: CachedReferences
     systems: Mapping[str, System]
     """By the proposer that is left out."""
 
     @classmethod
-    def of(cls, evaluation: work.Evaluation, benchmark: Benchmark, mixture: System) -> _Study:
+    def of(cls, evaluation: Evaluation, benchmark: Benchmark, mixture: System) -> _Study:
         """Read what the mixture answered.
 
         Raises:
@@ -179,6 +173,7 @@ class _Study:
         self, judge: System | None, *, concurrency: int, judge_concurrency: int, overwrite: bool
     ) -> tuple[int, int]:
         """Have the answers written anew, and all of them judged; return how many answers and judgments failed."""
+        from langchain_moa.cli.evaluation import work
         from langchain_moa.cli.evaluation.progress import open_view
 
         systems = list(self.systems.values())
@@ -206,23 +201,26 @@ class _Study:
 
     def report(self, judge: System | None, prices: Prices | None) -> Report:
         """Compare the mixture without each proposer with the whole one."""
+        from langchain_moa.cli.evaluation.progress import working
+        from langchain_moa.cli.evaluation.reporting import judged
         from langchain_moa.evals.judge import NO_JUDGE
         from langchain_moa.evals.report import make_report
 
         name = judge.name if judge else NO_JUDGE
         warnings = [_REUSED, *([_LAYERS.format(self.cached.layers)] if self.cached.layers > 1 else [])]
-        answers, judgments, noticed = work.judged(self.whole, self.benchmark, self.mixture.name, name)
+        answers, judgments, noticed = judged(self.whole, self.benchmark, self.mixture.name, name)
         runs: dict[str, Run] = {self.mixture.name: (answers, judgments)}
         for proposer, system in self.systems.items():
-            answers, judgments, more = work.judged(self.rewritten, self.benchmark, system.name, name)
+            answers, judgments, more = judged(self.rewritten, self.benchmark, system.name, name)
             runs[system.name] = ([self.cached.complete(answer, without=proposer) for answer in answers], judgments)
             noticed += more
-        return make_report(
-            self.benchmark,
-            runs,
-            judge=judge.name if judge else None,
-            prices=prices,
-            baseline=self.mixture.name,
-            seed=self.whole.seed,
-            warnings=[*warnings, *noticed],
-        )
+        with working(f"{self.benchmark.name}: working out the intervals"):
+            return make_report(
+                self.benchmark,
+                runs,
+                judge=judge.name if judge else None,
+                prices=prices,
+                baseline=self.mixture.name,
+                seed=self.whole.seed,
+                warnings=[*warnings, *noticed],
+            )
