@@ -33,6 +33,7 @@ from langchain_moa.conversion import to_chunk, to_result, with_usage
 from langchain_moa.graph import build_graph
 from langchain_moa.handlers import HandlerTypes
 from langchain_moa.layer import ReferencePlacement
+from langchain_moa.lineups import RESERVE
 from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
 from langchain_moa.models import unbound
 from langchain_moa.options import Options
@@ -124,7 +125,7 @@ class ChatMoA(BaseChatModel):
     """Most references that the aggregator sees at once; with more it works in passes (Self-MoA-Seq, arXiv 2502.00674).
     Default: the line-up's, or all."""
 
-    reserve: int = Field(default=3, ge=1)
+    reserve: int = Field(default=RESERVE, ge=1)
     """Places in the window that the synthesis so far takes, so that it counts for more."""
 
     prompt: PromptName = "paper"

@@ -14,6 +14,7 @@ from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.gate import AskRule
 from langchain_moa.layer import Layer, ReferencePlacement, Rules
 from langchain_moa.limits import Quorum
+from langchain_moa.lineups import RESERVE
 from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
 from langchain_moa.options import Options
 from langchain_moa.prompts import PromptName
@@ -42,7 +43,7 @@ def create_moa_graph(
     debias: bool = False,
     answer_key: AnswerKey | str | None = None,
     window: int | None = None,
-    reserve: int = 3,
+    reserve: int = RESERVE,
     prompt: PromptName = "paper",
     reference_placement: ReferencePlacement = "auto",
     shuffle: bool = False,

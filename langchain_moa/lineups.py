@@ -6,11 +6,15 @@ against the models that the provider serves now.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from langchain_moa.proposers import Proposer
+
+RESERVE = 3
+"""Places in a window that the synthesis so far takes, unless an option says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,19 @@ class Lineup:
 
     date: str
     """When the source said so, as `YYYY-MM`."""
+
+    @property
+    def samples(self) -> int:
+        """Proposals of one round."""
+        return sum(1 if isinstance(proposer, str) else proposer.samples for proposer in self.proposers)
+
+    @property
+    def calls(self) -> int:
+        """Model calls of one answer."""
+        passes = 1
+        if self.window is not None and self.samples > self.window:
+            passes += math.ceil((self.samples - self.window) / (self.window - RESERVE))
+        return self.samples * self.rounds + passes
 
 
 _PAPER_PROPOSERS = (

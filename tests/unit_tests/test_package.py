@@ -66,8 +66,8 @@ def imports_of(module):
 MAY_IMPORT = {
     "__init__": {"chat_models", "graph", "proposers", "registration", "state"},
     "chat_models": {
-        *("aggregation", "answer_keys", "conversion", "graph", "handlers", "layer", "mixture", "models", "options"),
-        *("prompts", "run", "state", "turns"),
+        *("aggregation", "answer_keys", "conversion", "graph", "handlers", "layer", "lineups", "mixture", "models"),
+        *("options", "prompts", "run", "state", "turns"),
     },
     "conversion": {"run", "usage"},
     "run": {"events", "handlers", "shared", "threads", "usage"},
@@ -75,8 +75,8 @@ MAY_IMPORT = {
     "shared": {"limits"},
     "state": {"shared"},
     "graph": {
-        *("aggregating", "aggregation", "answer_keys", "gate", "layer", "limits", "mixture", "options", "prompts"),
-        *("proposing", "state", "turns"),
+        *("aggregating", "aggregation", "answer_keys", "gate", "layer", "limits", "lineups", "mixture", "options"),
+        *("prompts", "proposing", "state", "turns"),
     },
     "options": {"aggregation", "answer_keys", "layer", "limits", "prompts", "turns"},
     "aggregating": {"aggregation", "events", "judging", "layer", "models", "state", "turns", "views", "writing"},

@@ -89,14 +89,16 @@ def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
         # With the references, dropping a proposer later takes the aggregator's calls alone.
         return ChatMoA(model=spec, include_references=True, **decoding)
 
-    samples = sum(1 if isinstance(proposer, str) else proposer.samples for proposer in lineup.proposers)
+    samples = lineup.samples
     proposers = [repr(proposer) for proposer in lineup.proposers]
     return System(
         name=name,
-        fingerprint=key_of(proposers, lineup.aggregator, lineup.rounds, lineup.temperature, lineup.max_tokens),
+        fingerprint=key_of(
+            proposers, lineup.aggregator, lineup.rounds, lineup.window, lineup.temperature, lineup.max_tokens
+        ),
         build=build,
         spec=spec,
-        calls=samples * lineup.rounds + 1,
+        calls=lineup.calls,
         passages=samples * samples * (lineup.rounds - 1) + samples,
     )
 
