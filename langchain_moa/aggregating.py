@@ -55,20 +55,10 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
         for asking in work.steps(self._judges):
             emit(work.opening(), work.config)
             asking.ask()
-        if work.outcome.winner is not None:
-            return self._update(work, work.winner(work.outcome.winner))
-        for model in self._models:
-            attempt = work.attempt(model)
-            emit(work.opening(model), work.config)
-            try:
-                answer = attempt.ask()
-            except Exception as error:
-                if model is self._models[-1] or attempt.has_begun:
-                    raise
-                work.failed.append(attempt.failure(error))
-            else:
-                return self._update(work, answer, attempt)
-        raise AssertionError  # the last model returns or raises
+        for attempt in work.attempts():
+            emit(work.opening(attempt.model), work.config)
+            attempt.ask()
+        return self._update(work)
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         """Carry out the plan, then ask the aggregator, and if need be its fallbacks."""
@@ -77,34 +67,24 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
         for asking in work.steps(self._judges):
             await aemit(work.opening(), work.config)
             await asking.aask()
-        if work.outcome.winner is not None:
-            return self._update(work, work.winner(work.outcome.winner))
-        for model in self._models:
-            attempt = work.attempt(model)
-            await aemit(work.opening(model), work.config)
-            try:
-                answer = await attempt.aask()
-            except Exception as error:
-                if model is self._models[-1] or attempt.has_begun:
-                    raise
-                work.failed.append(attempt.failure(error))
-            else:
-                return self._update(work, answer, attempt)
-        raise AssertionError  # the last model returns or raises
+        for attempt in work.attempts():
+            await aemit(work.opening(attempt.model), work.config)
+            await attempt.aask()
+        return self._update(work)
 
     def _begin(self, state: MoAState, config: RunnableConfig) -> _Work:
         how = self._how if is_plain(config) else replace(self._how, mode="synthesize")
         return _Work(how=how, layer=self._layers[-1], state=state, config=config, models=self._models)
 
-    def _update(self, work: _Work, answer: AIMessage, attempt: Attempt | None = None) -> dict[str, Any]:
+    def _update(self, work: _Work) -> dict[str, Any]:
         """Write the answer at the end of the conversation, with an account of all calls in its metadata."""
-        state, outcome = work.state, work.outcome
+        state, outcome, answer, written = work.state, work.outcome, work.answer, work.written
         degraded = [*_degraded(self._layers, state, by=outcome.by), *outcome.degraded, *work.failed]
-        if attempt and attempt.question.references_trimmed:
+        if written and written.question.references_trimmed:
             degraded.append({"reason": "references_trimmed"})
         account: dict[str, Any] = {
             "layers": [layer.calls(state) for layer in self._layers],
-            "aggregator": attempt and attempt.account(answer),
+            "aggregator": written and written.account(),
             "aggregation": outcome.by,
             "degraded": degraded,
             **outcome.account,
@@ -138,6 +118,12 @@ class _Work:
     failed: list[dict[str, Any]] = field(default_factory=list)
     """The aggregators that failed before the one that answered."""
 
+    answer: AIMessage = field(init=False)
+    """There when the attempts have been made."""
+
+    written: Attempt | None = None
+    """The call that wrote the answer; none when a proposal won."""
+
     _is_opened: bool = False
 
     def steps(self, judges: Judges) -> Iterator[Asking]:
@@ -163,8 +149,25 @@ class _Work:
         references = len(self.layer.references(self.state))
         return [("moa_aggregator_start", {"model": model_name(model or self.models[0]), "references": references})]
 
-    def attempt(self, model: Runnable[Any, Any]) -> Attempt:
-        """Return a call of an aggregator that is to write the answer."""
+    def attempts(self) -> Iterator[Attempt]:
+        """Yield calls of the aggregator and its fallbacks; each is to be made before the next is taken.
+
+        Raises:
+            Exception: What went wrong with the last one, or after its first token.
+        """
+        if self.outcome.winner is not None:
+            self.answer = self._winner(self.outcome.winner)
+            return
+        for number, model in enumerate(self.models, 1):
+            yield (attempt := self._attempt(model))
+            if attempt.error is None:
+                self.answer, self.written = attempt.answer, attempt
+                return
+            if number == len(self.models) or attempt.has_begun:
+                raise attempt.error
+            self.failed.append(attempt.failure(attempt.error))
+
+    def _attempt(self, model: Runnable[Any, Any]) -> Attempt:
         conversation = fitting_content(self.state["messages"], model_profile(model))
         messages, trimmed = self.layer.place(
             conversation,
@@ -189,7 +192,7 @@ class _Work:
             on_chunks=call.on_chunks if call else None,
         )
 
-    def winner(self, reference: Reference) -> AIMessage:
+    def _winner(self, reference: Reference) -> AIMessage:
         """Return a proposal as the answer, in one piece also for whoever listens."""
         calls = self.layer.calls(self.state)
         model = next(call["model"] for call in calls if call["proposer"] == reference["proposer"])

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Attempt:
-    """One call of an aggregator: whole, or chunk by chunk for whoever listens."""
+    """One call of an aggregator. When it was made, it has an answer or an error."""
 
     def __init__(
         self,
@@ -41,6 +41,8 @@ class Attempt:
         """
         self.model = model
         self.question = question
+        self.answer: AIMessage
+        self.error: Exception | None = None
         self.first_token_seconds: float | None = None
         self._arguments = arguments
         self._on_chunk = on_chunk
@@ -52,34 +54,42 @@ class Attempt:
         """Whether a part of the answer is with the caller already."""
         return self.first_token_seconds is not None
 
-    def ask(self) -> AIMessage:
-        """Return the answer."""
+    def ask(self) -> None:
+        """Ask; what goes wrong is kept."""
         question = self.question
-        if self._on_chunk is None:
-            return cast("AIMessage", self.model.invoke(question.messages, question.child, **self._arguments))
-        if self._on_chunks is not None:
-            self._on_chunks(self._stream())
-        else:
-            for chunk in self._stream():
-                self._on_chunk(chunk)
-        return self._merged()
+        try:
+            if self._on_chunk is None:
+                self.answer = self.model.invoke(question.messages, question.child, **self._arguments)
+                return
+            if self._on_chunks is not None:
+                self._on_chunks(self._stream())
+            else:
+                for chunk in self._stream():
+                    self._on_chunk(chunk)
+            self.answer = self._merged()
+        except Exception as error:
+            self.error = error
 
-    async def aask(self) -> AIMessage:
-        """Return the answer."""
+    async def aask(self) -> None:
+        """Ask; what goes wrong is kept."""
         question = self.question
-        if self._on_chunk is None:
-            return cast("AIMessage", await self.model.ainvoke(question.messages, question.child, **self._arguments))
-        async for chunk in self.model.astream(question.messages, question.child, **self._arguments):
-            self._on_chunk(self._keep(chunk))
-        return self._merged()
+        try:
+            if self._on_chunk is None:
+                self.answer = await self.model.ainvoke(question.messages, question.child, **self._arguments)
+                return
+            async for chunk in self.model.astream(question.messages, question.child, **self._arguments):
+                self._on_chunk(self._keep(chunk))
+            self.answer = self._merged()
+        except Exception as error:
+            self.error = error
 
-    def account(self, answer: AIMessage) -> dict[str, Any]:
+    def account(self) -> dict[str, Any]:
         """Return what the answer's metadata says about the call that wrote it."""
         return {
-            "model": answer.response_metadata.get("model_name") or model_name(self.model),
+            "model": self.answer.response_metadata.get("model_name") or model_name(self.model),
             "seconds": self.seconds(),
             "first_token_seconds": self.first_token_seconds,
-            "usage": answer.usage_metadata,
+            "usage": self.answer.usage_metadata,
         }
 
     def seconds(self) -> float:

@@ -170,6 +170,20 @@ def test_a_failing_aggregator_is_replaced_before_its_first_token(ask, caplog):
     assert "'bad' failed before its first token" in caplog.text
 
 
+def test_an_aggregator_may_stand_among_its_own_fallbacks(ask):
+    tries = iter([RuntimeError("busy"), RuntimeError("still busy"), None])
+
+    class Busy(ScriptedChatModel):
+        def _answer(self, *args):
+            if error := next(tries):
+                raise error
+            return super()._answer(*args)
+
+    busy, bad = Busy(reply="at last"), ScriptedChatModel(error=RuntimeError("down"))
+    model = ChatMoA(proposers=[fast()], aggregator=busy, fallback_aggregators=[bad, busy, busy])
+    assert ask(model, "Go.").text == "at last"
+
+
 def test_a_call_that_is_left_behind_sends_no_further_request(together):
     server = together({"lab/slow": Reply(fault="hang"), "lab/b": "b", "lab/c": "done"})
     model = ChatMoA(proposers=["lab/slow", "lab/b"], aggregator="lab/c", timeout=0.2)
