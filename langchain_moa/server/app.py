@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import time
 from typing import TypeGuard
 
 from starlette.applications import Starlette
@@ -18,10 +19,14 @@ from langchain_moa.server.disconnects import CancelWhenGone
 from langchain_moa.server.errors import ApiError
 from langchain_moa.server.limits import Admit, Gate
 from langchain_moa.server.metrics import Metrics
-from langchain_moa.server.models import list_models, retrieve_model
 from langchain_moa.server.observing import Observe
 from langchain_moa.server.page import page_routes
 from langchain_moa.server.served import Served
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+# OpenAI's API wants one for each model; a line-up has none to the second.
+_CREATED = int(time())
 
 
 def create_app(
@@ -65,9 +70,9 @@ def create_app(
     completions = ChatCompletions(served, allow_overrides=allow_overrides, keep_alive=keep_alive)
     routes: list[BaseRoute] = [
         Route("/v1/chat/completions", completions.create, methods=["POST"], middleware=answering),
-        Route("/v1/models", list_models, middleware=keyed),
-        Route("/v1/models/{name:path}", retrieve_model, middleware=keyed),
-        Route("/v1/{path:path}", _unknown, methods=["GET", "POST"], middleware=keyed),
+        Route("/v1/models", _list_models, middleware=keyed),
+        Route("/v1/models/{name:path}", _retrieve_model, middleware=keyed),
+        Route("/v1/{path:path}", _unknown, methods=_METHODS, middleware=keyed),
         Route("/metrics", _metrics, middleware=keyed),
         Route("/healthz", _healthz),
     ]
@@ -95,6 +100,23 @@ def _guard(route: Route, middleware: Sequence[Middleware]) -> Route:
     for item in reversed(middleware):
         route.app = item.cls(route.app, *item.args, **item.kwargs)
     return route
+
+
+async def _list_models(request: Request) -> Response:
+    """Return what is served."""
+    names = request.app.state.served.names()
+    return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
+
+
+async def _retrieve_model(request: Request) -> Response:
+    """Return one of what is served; `UnknownModelError` tells which there are."""
+    name = request.path_params["name"]
+    request.app.state.served.resolve(name)
+    return JSONResponse(_model(name))
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "langchain-moa"}
 
 
 def _metrics(request: Request) -> Response:

@@ -11,19 +11,18 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_openai.chat_models.base import BaseChatOpenAI
+from openai import OpenAIError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.local import ChatLocal
-from langchain_moa.server.causes import explain
-from langchain_moa.server.completion_stream import CompletionStream
 from langchain_moa.server.encoding import Json
-from langchain_moa.server.errors import ApiError
+from langchain_moa.server.errors import ApiError, UnavailableModelError, UnknownModelError, explain
 from langchain_moa.server.observing import Exchange, exchange
 from langchain_moa.server.requests import Completion, parse
-from langchain_moa.server.responses import Answer
-from langchain_moa.server.served import Served, UnavailableModelError, UnknownModelError
+from langchain_moa.server.responses import Answer, CompletionStream
+from langchain_moa.server.served import Served
 from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
 
 
@@ -66,7 +65,7 @@ class ChatCompletions:
             return await asyncio.to_thread(self._served.variant, asked.model, overrides)
         except (UnknownModelError, UnavailableModelError):
             raise
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, OpenAIError) as error:
             raise ApiError(400, explain(error), code="invalid_value") from error
 
 

@@ -7,7 +7,7 @@ import asyncio
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from langchain_moa.server.limits import read_body
+from langchain_moa.server.body import read_body
 
 
 class CancelWhenGone:

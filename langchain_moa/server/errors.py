@@ -9,22 +9,31 @@ from typing import Any
 import openai
 from langchain_core.exceptions import (
     ContextOverflowError,
+    ModelAuthenticationError,
     ModelError,
     ModelInvalidRequestError,
     ModelNotFoundError,
+    ModelPermissionDeniedError,
     ModelRateLimitError,
 )
+from pydantic import ValidationError
 from starlette.responses import Response
 
-from langchain_moa.exceptions import LocalModelError, ProposersFailedError
-from langchain_moa.server.causes import explain
+from langchain_moa.exceptions import LocalModelError, MoAError, ProposersFailedError
 from langchain_moa.server.encoding import Json
-from langchain_moa.server.served import UnavailableModelError, UnknownModelError
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 # What the provider says about a request is about the client's request: all else is ours to answer for.
 _CLIENTS_OWN = (400, 413, 422)
+
+
+class UnknownModelError(MoAError, LookupError):
+    """Nothing is served by that name."""
+
+
+class UnavailableModelError(MoAError):
+    """What is served by that name can't be built here: a key, a package or the local model's weights are missing."""
 
 
 class ApiError(Exception):
@@ -76,7 +85,7 @@ def to_api_error(error: Exception) -> ApiError:
         return ApiError(404, str(error), code="model_not_found", param="model")
     if isinstance(error, UnavailableModelError | LocalModelError):
         # Trying again would not help: the SDKs heed this header.
-        return ApiError(503, str(error), code="model_unavailable", headers={"x-should-retry": "false"})
+        return ApiError(503, explain(error), code="model_unavailable", headers={"x-should-retry": "false"})
     if isinstance(error, ProposersFailedError):
         return _proposers_failed(error)
     if (upstream := _upstream(error)) is not None:
@@ -115,7 +124,9 @@ def _upstream(error: Exception) -> ApiError | None:
     if isinstance(error, ModelNotFoundError):
         return ApiError(502, f"The provider does not know the aggregator: {text}", code="upstream_error")
     is_http = type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "httpx2", "httpcore2", "aiohttp")
-    if is_http or isinstance(error, ModelError | openai.OpenAIError | JSONDecodeError | OSError):
+    # An error with a file's name is none of a connection, and would tell how this machine's files are called.
+    is_broken = isinstance(error, OSError) and error.filename is None
+    if is_http or is_broken or isinstance(error, ModelError | openai.OpenAIError | JSONDecodeError):
         return ApiError(502, f"The aggregator failed: {text}", code="upstream_error")
     return None
 
@@ -128,3 +139,26 @@ def _is_timeout(error: Exception) -> bool:
 def _retry_after(error: Exception) -> dict[str, str]:
     headers = getattr(getattr(error, "response", None), "headers", {})
     return {name: headers[name] for name in ("retry-after", "retry-after-ms") if name in headers}
+
+
+def explain(error: BaseException) -> str:
+    """Return what went wrong in one line, in the provider's own words where there are any, and without keys."""
+    if isinstance(error, ValidationError):
+        text = "; ".join(field_error(detail["loc"], detail["msg"]) for detail in error.errors(include_context=False))
+    elif isinstance(error, LocalModelError):
+        # Its own words name files of this machine.
+        text = "the server's local model does not run; `moa ask --model local` on that machine says why"
+    elif isinstance(error, ModelAuthenticationError | ModelPermissionDeniedError):
+        text = "the provider refused the server's key"  # its own words may show a part of it
+    elif isinstance(body := getattr(error, "body", None), dict) and isinstance(body.get("message"), str):
+        text = body["message"]
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def field_error(location: tuple[int | str, ...], message: str) -> str:
+    """Return what pydantic says about a field; a validator's own text names it already."""
+    if message.startswith("Value error, "):
+        return message.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, location))}: {message}"

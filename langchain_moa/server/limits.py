@@ -1,4 +1,4 @@
-"""How large a request may be, how many are answered at once, and how many wait."""
+"""How many requests are answered at once, and how many wait."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from langchain_moa.server.errors import ApiError
@@ -81,27 +79,3 @@ class Admit:
             return
         async with self._gate.admitted():
             await self._app(scope, receive, send)
-
-
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """Return a request's whole body.
-
-    Raises:
-        ApiError: Status 413, it is larger than `max_bytes`; what is too much is not read.
-        ClientDisconnect: The client went away in the middle of it.
-    """
-    message = f"The request is larger than {max_bytes} bytes, this server's limit."
-    announced = Headers(scope=scope).get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes:
-        raise ApiError(413, message, code="too_large")
-    body = bytearray()
-    while True:
-        part = await receive()
-        if part["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += part.get("body", b"")
-        if len(body) > max_bytes:
-            # Nobody knows how much is still to come.
-            raise ApiError(413, message, code="too_large", headers={"connection": "close"})
-        if not part.get("more_body"):
-            return bytes(body)

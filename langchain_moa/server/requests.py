@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 
-from langchain_moa.server.causes import field_error
-from langchain_moa.server.errors import ApiError
+from langchain_moa.server.body import parse_json
+from langchain_moa.server.errors import ApiError, field_error
+from langchain_moa.server.overrides import Overrides
 
 # Known to OpenAI's or Together's API, and why it is not there.
 _UNSUPPORTED = {
@@ -29,19 +29,10 @@ _UNSUPPORTED = {
 _MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
 _BLOCKS = ("text", "image_url", "file", "refusal")
 
-
-class Overrides(BaseModel):
-    """Fields of the body that change the mixture; see the fields of `ChatMoA`."""
-
-    rounds: int | None = None
-    proposers: list[str | dict[str, Any]] | None = None
-    layers: list[list[str | dict[str, Any]]] | None = None
-    aggregator: str | None = None
-    aggregation: str | None = None
-    quorum: int | float | None = None
-    timeout: float | None = None
-    deadline: float | None = None
-    grace: float | None = None
+# A small body can be much work, and while it is looked at nobody else is answered.
+_MAX_MESSAGES = 2048
+_MAX_PARTS = 2048
+_MAX_TOOLS = 128
 
 
 class Sampling(BaseModel):
@@ -74,11 +65,11 @@ class Completion(Overrides, Sampling, ProviderSampling):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: str
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    model: str = Field(max_length=256)
+    messages: list[dict[str, Any]] = Field(min_length=1, max_length=_MAX_MESSAGES)
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = Field(default=None, max_length=_MAX_TOOLS)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
@@ -154,27 +145,11 @@ def parse(body: bytes, headers: Headers, *, allow_overrides: bool) -> Completion
     return asked
 
 
-def parse_json(body: bytes, headers: Headers) -> dict[str, Any]:
-    """Return a body as a JSON object.
-
-    Raises:
-        ApiError: It is none, or does not say so.
-    """
-    # A browser lets any page send other types than this one to a server on loopback without asking it first.
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise ApiError(415, "Send the body as JSON, with the header 'Content-Type: application/json'.")
-    try:
-        fields = json.loads(body)
-        if b"\\ud" in body.lower():  # it may have escaped halves of characters, which no provider could be sent
-            json.dumps(fields, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"The body is not valid JSON: {error}", code="invalid_json") from None
-    if not isinstance(fields, dict):
-        raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
-    return fields
-
-
 def _check_supported(asked: Completion) -> None:
+    contents = (message.get("content") for message in asked.messages)
+    if (parts := sum(len(content) for content in contents if isinstance(content, list))) > _MAX_PARTS:
+        text = f"messages have {parts} content parts; this server takes {_MAX_PARTS}."
+        raise _invalid("messages", text, code="invalid_value")
     if asked.n not in (None, 1):
         raise _invalid("n", f"n is {asked.n}; a mixture gives one answer, ask {asked.n} times.")
     if asked.modalities not in (None, ["text"]):

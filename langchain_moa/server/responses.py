@@ -1,4 +1,4 @@
-"""From messages to OpenAI's JSON."""
+"""From messages to OpenAI's JSON, whole or chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
+
+from langchain_moa.server.streaming import DONE, to_event
 
 # Anthropic's and Google's words beside OpenAI's own.
 _FINISH_REASONS = {
@@ -43,10 +45,10 @@ class Answer:
             "index": 0,
             "message": message,
             "logprobs": answer.response_metadata.get("logprobs"),
-            "finish_reason": ending(finish_reason(answer.response_metadata), has_calls=bool(calls)),
+            "finish_reason": _ending(finish_reason(answer.response_metadata), has_calls=bool(calls)),
         }
-        account = {"moa": without_texts(answer.response_metadata["moa"])}
-        return self._object("chat.completion", choices=[choice], usage=to_usage(answer.usage_metadata), **account)
+        account = {"moa": _without_texts(answer.response_metadata["moa"])}
+        return self._object("chat.completion", choices=[choice], usage=_to_usage(answer.usage_metadata), **account)
 
     def chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
         """Return a `chat.completion.chunk`.
@@ -61,13 +63,56 @@ class Answer:
 
     def usage(self, usage: UsageMetadata | None) -> dict[str, Any]:
         """Return the chunk that tells a stream's usage."""
-        return self._object("chat.completion.chunk", choices=[], usage=to_usage(usage))
+        return self._object("chat.completion.chunk", choices=[], usage=_to_usage(usage))
 
     def _object(self, kind: str, **fields: Any) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **fields}
 
 
-def to_delta(chunk: AIMessageChunk, *, calls_begun: int) -> dict[str, Any]:
+class CompletionStream:
+    """Turns the chunks of one answer into events."""
+
+    def __init__(self, answer: Answer, *, include_usage: bool) -> None:
+        """Begin an answer.
+
+        Args:
+            answer: Its JSON.
+            include_usage: Whether to end with the usage.
+        """
+        self._answer = answer
+        self._include_usage = include_usage
+        self._opening: dict[str, Any] = {"role": "assistant"}
+        self._calls_begun = 0
+        self._finish_reason: str | None = None
+        self._last = AIMessageChunk(content="")
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """What all calls did, once the last chunk is there."""
+        account: dict[str, Any] = self._last.response_metadata["moa"]
+        return account
+
+    def delta(self, chunk: AIMessageChunk) -> bytes:
+        """Return the event of a chunk; nothing for one that only brings metadata."""
+        self._finish_reason = finish_reason(chunk.response_metadata) or self._finish_reason
+        self._last = chunk
+        delta = _to_delta(chunk, calls_begun=self._calls_begun)
+        if not delta:
+            return b""
+        self._calls_begun += sum(bool(call["id"]) for call in chunk.tool_call_chunks)
+        opening, self._opening = self._opening, {}
+        logprobs = chunk.response_metadata.get("logprobs")
+        return to_event(self._answer.chunk({**opening, **delta}, **({"logprobs": logprobs} if logprobs else {})))
+
+    def end(self) -> bytes:
+        """Return the last events: why the answer ended, with the account of all calls, and what it used."""
+        reason = _ending(self._finish_reason, has_calls=self._calls_begun > 0)
+        last = {**self._answer.chunk(self._opening, finish_reason=reason), "moa": _without_texts(self.account)}
+        usage = to_event(self._answer.usage(self._last.usage_metadata)) if self._include_usage else b""
+        return to_event(last) + usage + DONE
+
+
+def _to_delta(chunk: AIMessageChunk, *, calls_begun: int) -> dict[str, Any]:
     """Return what a chunk adds to the message; nothing for one that only brings metadata.
 
     Args:
@@ -116,12 +161,12 @@ def finish_reason(metadata: Mapping[str, Any]) -> str | None:
     return _FINISH_REASONS.get(reason, "stop") if reason else None
 
 
-def ending(reason: str | None, *, has_calls: bool) -> str:
+def _ending(reason: str | None, *, has_calls: bool) -> str:
     """Return why the answer ended; some providers call it a stop when the model called a tool."""
     return "tool_calls" if has_calls and reason in (None, "stop") else reason or "stop"
 
 
-def to_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
+def _to_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
     """Return the sum over all calls of the mixture; `None` when no provider told."""
     if usage is None:
         return None
@@ -135,12 +180,12 @@ def to_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
     }
 
 
-def without_texts(account: Any) -> Any:
+def _without_texts(account: Any) -> Any:
     """Return the account of an answer without what models and providers said: of an error its type alone."""
     if isinstance(account, Mapping):
         kept = {name: value for name, value in account.items() if name not in ("text", "analysis")}
         return {
-            name: value.partition(":")[0] if name == "error" and isinstance(value, str) else without_texts(value)
+            name: value.partition(":")[0] if name == "error" and isinstance(value, str) else _without_texts(value)
             for name, value in kept.items()
         }
-    return [without_texts(item) for item in account] if isinstance(account, list) else account
+    return [_without_texts(item) for item in account] if isinstance(account, list) else account

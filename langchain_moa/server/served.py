@@ -9,10 +9,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from openai import OpenAIError
+
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.exceptions import MoAError
 from langchain_moa.lineups import LINEUPS
-from langchain_moa.server.causes import explain
+from langchain_moa.server.errors import UnavailableModelError, UnknownModelError, explain
 
 DEFAULT = "moa-1"
 
@@ -21,14 +23,6 @@ _ALIASES = {"togethercomputer/MoA-1": DEFAULT}
 
 # A variant is a graph and small clients over the process's one pool of connections: some 100 KB.
 _MAX_VARIANTS = 64
-
-
-class UnknownModelError(MoAError, LookupError):
-    """Nothing is served by that name."""
-
-
-class UnavailableModelError(MoAError):
-    """What is served by that name can't be built here: a key, a package or the local model's weights are missing."""
 
 
 class Served:
@@ -104,5 +98,5 @@ def _build(name: str) -> ChatMoA:
         lineup = "default" if os.environ.get("TOGETHER_API_KEY") else "local"
     try:
         return ChatMoA(model=lineup, include_references=True)
-    except (ValueError, ImportError, MoAError) as error:
+    except (ValueError, ImportError, MoAError, OpenAIError) as error:
         raise UnavailableModelError(f"Model {name!r} can't be served here: {explain(error)}") from error

@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from langchain_moa import ChatMoA, Proposer
+from langchain_moa.exceptions import LocalModelError
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import Reply
 from tests.unit_tests.server.conftest import HELLO, mixture
@@ -155,9 +156,23 @@ def test_a_lineup_without_its_key_is_unavailable(serve):
     assert "set TOGETHER_API_KEY" in response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("error", [LocalModelError("no '/secret/x.gguf'"), FileNotFoundError(2, "No", "/secret/x")])
+def test_no_error_names_a_file_of_the_server(serve, error):
+    response = serve(mixture(aggregator=ScriptedChatModel(error=error))).post("/v1/chat/completions", json=HELLO)
+    assert response.status_code in (500, 503)
+    assert "secret" not in response.text
+
+
+def test_a_model_of_the_requests_choice_whose_key_is_missing_is_refused(serve):
+    response = serve(allow_overrides=True).post("/v1/chat/completions", json={**HELLO, "aggregator": "openai:gpt"})
+    assert response.status_code == 400
+    assert "OPENAI_API_KEY" in response.json()["error"]["message"]
+
+
 def test_an_unknown_path_says_what_there_is(serve):
     client = serve()
-    for response in (client.post("/v1/embeddings", json={}), client.get("/v1/chat/completions")):
+    path = "/v1/chat/completions"
+    for response in (client.post("/v1/embeddings", json={}), client.get(path), client.put(path), client.delete(path)):
         assert response.status_code == 404
         assert "POST /v1/chat/completions" in response.json()["error"]["message"]
 

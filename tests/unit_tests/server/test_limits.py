@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from langchain_moa import ChatMoA
+from langchain_moa.server import body
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import Reply
 from tests.unit_tests.server.conftest import HELLO, mixture
@@ -49,6 +50,26 @@ def test_a_request_that_is_too_large_is_refused(serve):
     assert post(client).status_code == 200
 
 
+def test_a_body_that_comes_too_slowly_is_refused(serve, monkeypatch):
+    monkeypatch.setattr(body, "_SECONDS", 0.05)
+    client = serve()
+    released = threading.Event()
+
+    def slowly():
+        yield b"{"
+        released.wait()
+        yield b"}"
+
+    with ThreadPoolExecutor(1) as pool:
+        headers = {"content-type": "application/json"}
+        answer = pool.submit(client.post, "/v1/chat/completions", content=slowly(), headers=headers)
+        while 'status="408"' not in client.get("/metrics").text:
+            pass
+        released.set()
+        assert answer.result().status_code == 408
+        assert answer.result().json()["error"]["message"] == "The request's body took longer than 0.05 seconds."
+
+
 def test_too_many_requests_wait_and_more_are_turned_away(serve, upstream, gate):
     server, model = upstream
     client = serve(model, max_concurrency=1, max_queue=1)
@@ -83,11 +104,12 @@ def test_a_request_does_not_wait_for_ever(serve, upstream, gate):
 
 
 @contextmanager
-def impatient(client, body):
+def impatient(client, asked):
     """Send a request, and go away without its answer."""
     host, port = client.base_url.host, client.base_url.port
-    content = json.dumps(body).encode()
+    content = json.dumps(asked).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    head += f"x-app: {client.headers['x-app']}\r\n"
     with socket.create_connection((host, port)) as connection:
         connection.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
         yield

@@ -33,7 +33,7 @@ def lines(caplog):
 
     def wait(count):
         with written:
-            assert written.wait_for(lambda: len(handler.lines) >= count, 5)
+            assert written.wait_for(lambda: len(handler.lines) >= count, 20)
         return [json.loads(line) for line in handler.lines]
 
     yield wait

@@ -94,6 +94,23 @@ REFUSED = {
     "no model": ({"model": None}, "model", "model: Field required"),
     "temperature": ({"temperature": 3}, "temperature", "temperature: Input should be less than or equal to 2"),
     "a number as text": ({"max_tokens": "5"}, "max_tokens", "max_tokens: Input should be a valid integer"),
+    "a long name": ({"model": "x" * 257}, "model", "model: String should have at most 256 characters"),
+    "messages": ({"messages": [USER] * 2049}, "messages", "messages: List should have at most 2048 items"),
+    "tools": ({"tools": [TOOL] * 129}, "tools", "tools: List should have at most 128 items"),
+    "parts": (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}] * 1025}] * 2},
+        "messages",
+        "messages have 2050 content parts; this server takes 2048.",
+    ),
+    "rounds": ({"rounds": 11}, "rounds", "rounds: Input should be less than or equal to 10"),
+    "layers": ({"layers": [["a"]] * 11}, "layers", "layers: List should have at most 10 items"),
+    "samples": (
+        {"proposers": ["a", {"model": "b", "samples": 32}]},
+        "proposers",
+        "A layer of 33 proposers, samples included, is too large: at most 32.",
+    ),
+    "a file": ({"aggregator": "local:/x.gguf"}, "aggregator", "Model 'local:/x.gguf' is a file on the server"),
+    "a file that proposes": ({"layers": [[{"model": "local:/x.GGUF"}]]}, "layers.0", "Model 'local:/x.GGUF' is a"),
     "override": ({"rounds": 2}, "rounds", "rounds: this server does not let requests change a mixture; start it with "),
     "tool choice alone": ({"tool_choice": "auto"}, "tool_choice", "tool_choice needs tools."),
     "tool": ({"tools": [{"type": "custom"}]}, "tools.0", "tools.0 must be a function with a name."),
@@ -120,12 +137,25 @@ def test_what_is_not_supported_is_refused_by_name(fields, param, message):
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b"null", b"\xff", b'{"user": "\\ud83d"}', b"[" * 100_000], ids=lambda body: repr(body[:5])
+    "body",
+    [b"{", b"[]", b"null", b"\xff", b'{"user": "\\ud83d"}', b'{"seed": NaN}', b'{"a": -Infinity}', b"[" * 100_000],
+    ids=lambda body: repr(body[:8]),
 )
 def test_a_body_that_is_no_json_object_is_refused(body):
     with pytest.raises(ApiError, match=r"^The body (is not valid JSON|must be a JSON object)") as refused:
         parse(body, JSON, allow_overrides=False)
     assert refused.value.status == 400
+
+
+DEEP = b'{"response_format": ' + b'{"a": ' * 100 + b"1" + b"}" * 101
+WIDE = json.dumps({"tools": [[]] * 100_001}).encode()
+
+
+@pytest.mark.parametrize(("body", "message"), [(DEEP, "more than 100 levels deep"), (WIDE, "more than 100000 values")])
+def test_a_body_that_would_be_too_much_work_is_refused(body, message):
+    with pytest.raises(ApiError, match=message) as refused:
+        parse(body, JSON, allow_overrides=False)
+    assert (refused.value.status, refused.value.code) == (400, "too_complex")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])

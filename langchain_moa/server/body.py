@@ -1,0 +1,99 @@
+"""The body of a request: read within limits, and as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any, Never
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from langchain_moa.server.errors import ApiError
+
+# For a whole body: none may hold memory for ever by coming byte by byte. Pictures over a slow line take a while.
+_SECONDS = 120
+
+# A small body can be much work, and while it is looked at nobody else is answered.
+_MAX_DEPTH = 100
+_MAX_VALUES = 100_000
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """Return a request's whole body.
+
+    Raises:
+        ApiError: Status 413, it is larger than `max_bytes`; what is too much is not read. Status 408, it came too
+            slowly.
+        ClientDisconnect: The client went away in the middle of it.
+    """
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await _read(scope, receive, max_bytes)
+    except TimeoutError:
+        message = f"The request's body took longer than {_SECONDS} seconds."
+        raise ApiError(408, message, code="body_timeout", headers={"connection": "close"}) from None
+
+
+def parse_json(body: bytes, headers: Headers) -> dict[str, Any]:
+    """Return a body as a JSON object.
+
+    Raises:
+        ApiError: It is none, does not say so, or is too deep or too wide.
+    """
+    # A browser lets any page send other types than this one to a server on loopback without asking it first.
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, "Send the body as JSON, with the header 'Content-Type: application/json'.")
+    try:
+        fields = json.loads(body, parse_constant=_refuse_constant)
+        if b"\\ud" in body.lower():  # it may have escaped halves of characters, which no provider could be sent
+            json.dumps(fields, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"The body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
+    _check_size(fields)
+    return fields
+
+
+async def _read(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    message = f"The request is larger than {max_bytes} bytes, this server's limit."
+    announced = Headers(scope=scope).get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise ApiError(413, message, code="too_large")
+    body = bytearray()
+    while True:
+        part = await receive()
+        if part["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += part.get("body", b"")
+        if len(body) > max_bytes:
+            # Nobody knows how much is still to come.
+            raise ApiError(413, message, code="too_large", headers={"connection": "close"})
+        if not part.get("more_body"):
+            return bytes(body)
+
+
+def _refuse_constant(name: str) -> Never:
+    # Python reads these, but JSON has none of them, and no provider could be sent them.
+    msg = f"{name} is no JSON number"
+    raise ValueError(msg)
+
+
+def _check_size(fields: dict[str, Any]) -> None:
+    level: list[Any] = [fields]
+    values = 0
+    for _ in range(_MAX_DEPTH):
+        level = [inner for value in level for inner in _inside(value)]
+        values += len(level)
+        if values > _MAX_VALUES:
+            raise ApiError(400, f"The body has more than {_MAX_VALUES} values.", code="too_complex")
+        if not level:
+            return
+    raise ApiError(400, f"The body is nested more than {_MAX_DEPTH} levels deep.", code="too_complex")
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    return iter(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
