@@ -129,10 +129,10 @@ class _Work:
     def steps(self, judges: Judges) -> Iterator[Asking]:
         """Yield what the plan asks on the way to its outcome; each is to be asked before the next is taken."""
         way = plan(self.how, self.layer.references(self.state), self.layer.complete(self.state))
-        conversation = adviser_view(self.state["messages"], ())
-        child = child_config(self.config, run_name="judge", tag="moa:judge")
         try:
             step = next(way)
+            conversation = adviser_view(self.state["messages"], ())
+            child = child_config(self.config, run_name="judge", tag="moa:judge")
             while True:
                 shared_by(self.state, self.config).check()
                 yield (asking := judges.asking(step, conversation, layer=self.layer, child=child))

@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import reduce
 from importlib.metadata import version
 from operator import or_
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -25,7 +25,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from langchain_moa.aggregation import Mode
 from langchain_moa.answer_keys import AnswerKey
@@ -116,7 +116,7 @@ class ChatMoA(BaseChatModel):
     debias: bool = False
     """Select: ask the judge twice, with the candidates in both orders, and synthesize when the verdicts differ."""
 
-    answer_key: Annotated[AnswerKey | str | None, SkipValidation] = None
+    answer_key: AnswerKey | str | None = None
     r"""Vote: from a proposal's text to what it answers (see `langchain_moa.answer_keys`), or a regular expression whose
     first group, or all of it, is the answer. Default: what is in the last `\boxed{}`, else an option letter, else a
     number."""

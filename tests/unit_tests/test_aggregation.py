@@ -350,6 +350,7 @@ def test_an_aggregator_that_takes_no_schema_cannot_judge_and_construction_says_s
         ({"debias": True}, "debias is for aggregation='select'"),
         ({"answer_key": number}, "answer_key is for aggregation='vote'"),
         ({"aggregation": "vote", "answer_key": "("}, "no regular expression"),
+        ({"aggregation": "vote", "answer_key": 5}, "answer_key"),
         ({"window": 3}, "reserve is 3; give at least 1, and less than the window of 3"),
         ({"window": 1}, "window"),
         ({"prompt": "none"}, "prompt"),
