@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import importlib
-from collections.abc import AsyncGenerator
-from functools import cache
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import cache, partial
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -17,24 +20,87 @@ from langchain_moa.limits import check_not_left_behind
 # The HTTP library that the SDK uses: httpx, or httpx2 since openai 3.
 _httpx: Any = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 
-# A mixture makes several calls at once, and one pool serves all mixtures of an event loop.
-_LIMITS = {"max_connections": 5000, "max_keepalive_connections": 500, "keepalive_expiry": 30.0}
+
+_KEPT_SECONDS = 30.0
+"""That a connection without a request stays open."""
 
 
 class _Client(openai.DefaultHttpxClient):
-    """Send no request for a call that nobody waits for: the SDK would try a slow one three times."""
+    """Send each request through a client that no other request is using.
+
+    A pool of httpx looks through all of its connections, under a lock, for every request: one for all threads would
+    cost half a call more at a hundred calls at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(verify=_tls())
+        self._idle: deque[tuple[float, Any]] = deque()
+        """Clients, and until when they are kept. The last one in is the first one out, so that the others can close."""
+        self._lock = threading.Lock()
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send `request`."""
+        """Send `request`, unless nobody waits for it any more: the SDK would try a slow one three times."""
         check_not_left_behind()
-        return super().send(request, **options)
+        client = self._take()
+        try:
+            response = client.send(request, **options)
+        except BaseException:
+            self._give_back(client)
+            raise
+        if response.is_closed:
+            self._give_back(client)
+        else:
+            response.stream = _Lent(response.stream, partial(self._give_back, client))
+        return response
+
+    def _take(self) -> Any:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()[1]
+        limits = _httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEPT_SECONDS)
+        return openai.DefaultHttpxClient(limits=limits, verify=_tls())
+
+    def _give_back(self, client: Any) -> None:
+        now = monotonic()
+        late = []
+        with self._lock:
+            self._idle.append((now + _KEPT_SECONDS, client))
+            while self._idle[0][0] < now:
+                late.append(self._idle.popleft()[1])
+        for one in late:
+            one.close()
+
+    def close(self) -> None:
+        """Close the connections that wait for a request."""
+        with self._lock:
+            idle = [client for _, client in self._idle]
+            self._idle.clear()
+        for client in idle:
+            client.close()
+        super().close()
+
+
+class _Lent(_httpx.SyncByteStream):  # type: ignore[misc]
+    """A response's stream, which gives its client back when it is closed."""
+
+    def __init__(self, stream: Any, give_back: Callable[[], None]) -> None:
+        self._stream = stream
+        self._give_back = give_back
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._stream
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+        self._give_back()
 
 
 class _PerLoopClient(openai.DefaultAsyncHttpxClient):
     """Send each request through a client of the running event loop, because a connection belongs to its loop."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(verify=_tls())
         self._clients: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None]]] = {}
 
     async def send(self, request: Any, **options: Any) -> Any:
@@ -69,11 +135,18 @@ class _PerLoopClient(openai.DefaultAsyncHttpxClient):
 
 def _async_client() -> Any:
     """Return a client on aiohttp's transport: httpx's pool looks through all of its connections at every request."""
-    limits = _httpx.Limits(**_LIMITS)
+    # A mixture makes several calls at once, and one pool serves all mixtures of an event loop.
+    limits = _httpx.Limits(max_connections=5000, max_keepalive_connections=500, keepalive_expiry=_KEPT_SECONDS)
     try:
         return openai.DefaultAioHttpClient(limits=limits)
     except RuntimeError:  # an SDK that was installed without it
         return openai.DefaultAsyncHttpxClient(limits=limits)
+
+
+@cache
+def _tls() -> Any:
+    """Return the process's TLS context: to build one takes longer than all the rest of a client."""
+    return _httpx.create_ssl_context()
 
 
 @cache
@@ -83,6 +156,6 @@ def http_clients() -> dict[str, Any]:
     Every model gets the same two: a client of its own costs a TLS context and a pool each, and dropping one on a
     running event loop can hang the requests of others (openai-python issue 2440).
     """
-    client = _Client(limits=_httpx.Limits(**_LIMITS))
+    client = _Client()
     atexit.register(client.close)
     return {"http_client": client, "http_async_client": _PerLoopClient()}

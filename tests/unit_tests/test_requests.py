@@ -4,6 +4,8 @@ import asyncio
 import gc
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 
 import openai
 import pytest
@@ -130,6 +132,24 @@ def test_connections_are_shared_by_all_models(together):
     for _ in range(3):
         ChatMoA(proposers=["lab/a", "lab/b"], aggregator="lab/c").invoke("Hi")
     assert server.connections <= 2
+
+
+def test_sync_calls_at_once_have_connections_of_their_own_which_close_when_they_are_idle_for_long(
+    together, monkeypatch
+):
+    gate = threading.Event()
+    server = together({"lab/a": Reply(text="reference", gate=gate), "lab/c": "done"})
+    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c")
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(model.invoke, ["Hi"] * 4)
+        server.wait_for(lambda: server.connections == 4)
+        gate.set()
+        assert [answer.text for answer in answers] == ["done"] * 4
+    assert server.connections == 4
+    now = monotonic()
+    monkeypatch.setattr("langchain_moa.http.monotonic", lambda: now + 60)
+    model.invoke("Hi")
+    server.wait_for(lambda: server.connections == 1)
 
 
 async def test_models_that_are_dropped_on_a_running_loop_make_no_later_request_hang(together):
