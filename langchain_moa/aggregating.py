@@ -13,17 +13,18 @@ from langchain_core.messages.ai import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.aggregation import Aggregation, Mode, Outcome, plan
-from langchain_moa.events import Event, aemit, child_config, current_call, current_tools, emit, is_plain, shared_by
+from langchain_moa.events import Event, child_config, current_call, current_tools, emit, is_plain
 from langchain_moa.judging import Asking, Judges
 from langchain_moa.layer import Layer, Question
 from langchain_moa.models import model_name, model_profile
 from langchain_moa.state import MoAState, Reference
+from langchain_moa.sync import AsyncNode
 from langchain_moa.turns import Turns
 from langchain_moa.views import adviser_view, fitting_content
 from langchain_moa.writing import Attempt
 
 
-class AskAggregator(Runnable[MoAState, dict[str, Any]]):
+class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
     """A node: the answer, with what the proposers did in its metadata."""
 
     def __init__(
@@ -46,28 +47,16 @@ class AskAggregator(Runnable[MoAState, dict[str, Any]]):
         self._turns = turns
         self._judges = Judges(models, how)
 
-    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        """Carry out the plan, then ask the aggregator, and if need be its fallbacks."""
-        work = self._begin(input, config or {})
-        emit([work.layer.ended(input)], work.config)
-        for asking in work.steps(self._judges):
-            emit(work.opening(), work.config)
-            asking.ask()
-        for attempt in work.attempts():
-            emit(work.opening(attempt.model), work.config)
-            attempt.ask()
-        return self._update(work)
-
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         """Carry out the plan, then ask the aggregator, and if need be its fallbacks."""
         work = self._begin(input, config or {})
-        await aemit([work.layer.ended(input)], work.config)
+        await emit([work.layer.ended(input)], work.config)
         for asking in work.steps(self._judges):
-            await aemit(work.opening(), work.config)
-            await asking.aask()
+            await emit(work.opening(), work.config)
+            await asking.ask()
         for attempt in work.attempts():
-            await aemit(work.opening(attempt.model), work.config)
-            await attempt.aask()
+            await emit(work.opening(attempt.model), work.config)
+            await attempt.ask()
         return self._update(work)
 
     def _begin(self, state: MoAState, config: RunnableConfig) -> _Work:
@@ -140,7 +129,6 @@ class _Work:
             conversation = adviser_view(self.state["messages"], ())
             child = child_config(self.config, run_name="judge", tag="moa:judge")
             while True:
-                shared_by(self.state, self.config).check()
                 yield (asking := judges.asking(step, conversation, layer=self.layer, child=child))
                 self.steps_taken.append(asking.account())
                 step = way.throw(asking.error) if asking.error else way.send(asking.reply)
@@ -188,7 +176,6 @@ class _Work:
             child=child_config(self.config, run_name="aggregator", tag="moa:aggregator"),
             started=perf_counter(),
         )
-        shared_by(self.state, self.config).check()
         call = current_call(self.config)
         return Attempt(
             model=model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +11,10 @@ from langchain_core.callbacks import (
     BaseCallbackHandler,
     BaseCallbackManager,
     adispatch_custom_event,
-    dispatch_custom_event,
 )
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
-
-from langchain_moa.shared import Shared
-from langchain_moa.state import MoAState
 
 # Two underscores keep it out of traces' metadata.
 _CALL = "__moa_call"
@@ -39,14 +35,11 @@ class Call:
     write: Callable[[Any], None]
     """The stream writer of the graph that the `ChatMoA` is called in; does nothing outside of one."""
 
-    shared: Shared
-    """What the nodes share; a `ChatMoA` call ends it when its caller goes away."""
-
     on_chunk: Callable[[AIMessageChunk], None] | None = None
     """Takes the aggregator's chunks as they come; `None` asks it for a whole answer."""
 
-    on_chunks: Callable[[Generator[AIMessageChunk]], None] | None = None
-    """Takes all of them at once, on the sync path where the caller's own thread can draw them from the aggregator."""
+    on_chunks: Callable[[Generator[AIMessageChunk]], Awaitable[None]] | None = None
+    """For a sync caller: draws them all from the aggregator's stream."""
 
     aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """The call-time arguments, which are the aggregator's alone."""
@@ -60,12 +53,6 @@ def current_call(config: RunnableConfig) -> Call | None:
     """Return what the `ChatMoA` call around a node told it, if there is one."""
     call: Call | None = config.get("configurable", {}).get(_CALL)
     return call
-
-
-def shared_by(state: MoAState, config: RunnableConfig) -> Shared:
-    """Return what the nodes of a run share."""
-    call = current_call(config)
-    return call.shared if call else state["shared"]
 
 
 def current_tools(config: RunnableConfig) -> Sequence[Any]:
@@ -98,23 +85,17 @@ def enclosing_writer() -> Callable[[Any], None]:
         return lambda _: None
 
 
-def emit(events: Iterable[Event], config: RunnableConfig) -> None:
+async def emit(events: Iterable[Event], config: RunnableConfig) -> None:
     """Report progress: custom events for callbacks, and items of a graph's `stream_mode="custom"`.
 
     Args:
         events: In the order in which they are reported.
         config: The node's config.
     """
+    call = current_call(config)
+    write, listeners = (call.write, call.listeners) if call else (enclosing_writer(), config)
     for name, data in events:
-        listeners = _write(name, data, config)
-        if _anyone_listens(listeners):
-            dispatch_custom_event(name, data, config=listeners)
-
-
-async def aemit(events: Iterable[Event], config: RunnableConfig) -> None:
-    """Report progress from async code. See `emit`."""
-    for name, data in events:
-        listeners = _write(name, data, config)
+        write({"event": name, **data})
         if _anyone_listens(listeners):
             await adispatch_custom_event(name, data, config=listeners)
 
@@ -125,10 +106,3 @@ def _anyone_listens(config: RunnableConfig) -> bool:
     if not isinstance(callbacks, BaseCallbackManager):
         return bool(callbacks)
     return any(getattr(h.on_custom_event, "__func__", None) not in _DEAF for h in callbacks.handlers)
-
-
-def _write(name: str, data: Mapping[str, Any], config: RunnableConfig) -> RunnableConfig:
-    call = current_call(config)
-    write = call.write if call else enclosing_writer()
-    write({"event": name, **data})
-    return call.listeners if call else config

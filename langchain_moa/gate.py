@@ -14,10 +14,11 @@ from langchain_moa.events import child_config
 from langchain_moa.layer import Layer
 from langchain_moa.proposers import Member
 from langchain_moa.state import GateCall, MoAState, ProposerCall
+from langchain_moa.sync import AsyncNode, call
 from langchain_moa.turns import Rule
 
 
-class AskRule(Runnable[MoAState, Command[str]]):
+class AskRule(AsyncNode[MoAState, Command[str]]):
     """A node: on to the first layer, or to the aggregator alone."""
 
     def __init__(self, rule: Rule, *, layers: Sequence[tuple[Layer, Sequence[Member]]]) -> None:
@@ -37,21 +38,14 @@ class AskRule(Runnable[MoAState, Command[str]]):
             for node, member in zip(layer.nodes, members, strict=True)
         }
 
-    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
-        """Ask the rule."""
-        usage = UsageMetadataCallbackHandler()
-        return self._go(self._rule.invoke(list(input["messages"]), _child(config, usage)), usage)
-
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
         """Ask the rule."""
         usage = UsageMetadataCallbackHandler()
-        return self._go(await self._rule.ainvoke(list(input["messages"]), _child(config, usage)), usage)
-
-    def _go(self, said: bool, usage: UsageMetadataCallbackHandler) -> Command[str]:
-        call = GateCall(asked=bool(said), usage=usage.usage_metadata)
+        said = await call(self._rule, list(input["messages"]), _child(config, usage))
+        told = GateCall(asked=bool(said), usage=usage.usage_metadata)
         if said:
-            return Command(update={"gate": call}, goto=self._first)
-        return Command(update={"gate": call, "calls": self._skipped}, goto="aggregator")
+            return Command(update={"gate": told}, goto=self._first)
+        return Command(update={"gate": told, "calls": self._skipped}, goto="aggregator")
 
 
 def _child(config: RunnableConfig | None, usage: UsageMetadataCallbackHandler) -> RunnableConfig:

@@ -17,6 +17,7 @@ from langchain_moa.aggregation import Aggregation, Step, UnusableError
 from langchain_moa.exceptions import describe
 from langchain_moa.layer import Layer
 from langchain_moa.models import model_name, model_profile, quiet
+from langchain_moa.sync import call
 from langchain_moa.views import fitting_content, is_cut_off, reference_text
 
 
@@ -73,19 +74,13 @@ class Asking:
     _seconds: float = 0
     _started: float = field(default_factory=perf_counter)
 
-    def ask(self) -> None:
+    async def ask(self) -> None:
         """Ask; what goes wrong is kept."""
         try:
-            self._settle(self.model.invoke(self.messages, self.child))
+            self._settle(await call(self.model, self.messages, self.child))
         except Exception as error:
-            self._fail(error)
-
-    async def aask(self) -> None:
-        """Ask; what goes wrong is kept."""
-        try:
-            self._settle(await self.model.ainvoke(self.messages, self.child))
-        except Exception as error:
-            self._fail(error)
+            self.error = error
+            self._seconds = perf_counter() - self._started
 
     def account(self) -> dict[str, Any]:
         """Return what the answer's metadata says about it."""
@@ -108,10 +103,6 @@ class Asking:
         self.reply = answered["parsed"]
         if not isinstance(self.reply, BaseModel):
             raise UnusableError("it was cut off" if is_cut_off(message) else "it does not fit the schema")
-
-    def _fail(self, error: Exception) -> None:
-        self._seconds = perf_counter() - self._started
-        self.error = error
 
 
 def _with_fallbacks(models: Sequence[Runnable[Any, Any]], schema: type[BaseModel] | None) -> Runnable[Any, Any]:

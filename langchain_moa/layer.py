@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.answer_keys import AnswerKey, answer_of
-from langchain_moa.events import Event, is_plain, shared_by
+from langchain_moa.events import Event, is_plain
 from langchain_moa.exceptions import MoAError, ProposersFailedError, describe
 from langchain_moa.fitting import fit_references
 from langchain_moa.limits import LayerClock, Limits
@@ -109,11 +109,12 @@ class Layer:
             return None
         return answer_of(text, self.answer_key)
 
-    def clock(self, state: MoAState, config: RunnableConfig) -> LayerClock:
+    def clock(self, state: MoAState) -> LayerClock:
         """Return the clock of this layer in the run of a node."""
         rules, size = self.rules, len(self.nodes)
-        shared = shared_by(state, config)
-        return shared.clock(self.number, layers=self.of, size=size, at_least=rules.min_references, limits=rules.limits)
+        return state["shared"].clock(
+            self.number, layers=self.of, size=size, at_least=rules.min_references, limits=rules.limits
+        )
 
     def is_skipped(self, state: MoAState) -> bool:
         """Tell whether the user's `fan_out` left the layer out."""

@@ -11,7 +11,6 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from langchain_moa.limits import Race
 from langchain_moa.models import build_model, model_name, model_profile, quiet
 from langchain_moa.prompts import with_system
 from langchain_moa.views import adviser_view, fitting_content
@@ -57,14 +56,13 @@ class Member:
     """One proposer of one layer, ready to be asked."""
 
     name: str
-    model_name: str
-    race: Race
-    instructions: str | None
+    model: Runnable[Any, Any]
+    """Who is asked."""
 
-    @property
-    def model(self) -> Runnable[Any, Any]:
-        """Who is asked."""
-        return self.race.model
+    model_name: str
+    instructions: str | None
+    timeout: float
+    """Seconds that one answer may take."""
 
     def view(self, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
         """Return what this proposer sees of the conversation, before any references."""
@@ -112,9 +110,10 @@ def to_members(
         members.append(
             Member(
                 name=name,
+                model=_quiet(model, proposer, is_repeated=is_repeated),
                 model_name=known_as,
-                race=Race(model=_quiet(model, proposer, is_repeated=is_repeated), seconds=limit),
                 instructions=proposer.instructions,
+                timeout=limit,
             )
         )
     return members

@@ -8,21 +8,22 @@ from typing import Any
 
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 
-from langchain_moa.events import Event, aemit, child_config, current_tools, emit
+from langchain_moa.events import Event, child_config, current_tools, emit
 from langchain_moa.exceptions import MoAError, describe
 from langchain_moa.layer import Layer, Question
 from langchain_moa.limits import LayerClock, LayerClosedError
 from langchain_moa.proposers import Member
 from langchain_moa.state import Failure, MoAState, ProposerCall, Reference, Status
+from langchain_moa.sync import AsyncNode, call
 from langchain_moa.turns import Turns
 from langchain_moa.views import finish_reason, is_cut_off, reference_text
 
 logger = logging.getLogger(__name__)
 
 
-class AskProposer(Runnable[MoAState, dict[str, Any]]):
+class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
     """A node: one proposer's reference, or why there is none."""
 
     def __init__(
@@ -45,37 +46,21 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
         self._turns = turns
         self._keep_text = keep_text
 
-    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        """Ask the proposer."""
-        config = config or {}
-        turn = self._turns.current(input, config)
-        if (known := turn.known.get(self._node)) is not None:
-            return _again(known, self._node)
-        question, clock = self._question(input, config), self._layer.clock(input, config)
-        emit(self._opening(input), config)
-        try:
-            reply = self._member.race.ask(question.messages, question.child, clock)
-        except Exception as error:  # one proposer's failure is data: the others go on
-            reply = error
-        update, closing = self._update(reply, question, clock, config)
-        emit([closing], config)
-        turn.keep(self._node, update)
-        return update
-
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         """Ask the proposer."""
         config = config or {}
         turn = self._turns.current(input, config)
         if (known := turn.known.get(self._node)) is not None:
             return _again(known, self._node)
-        question, clock = self._question(input, config), self._layer.clock(input, config)
-        await aemit(self._opening(input), config)
+        member, question, clock = self._member, self._question(input, config), self._layer.clock(input)
+        await emit(self._opening(input), config)
         try:
-            reply = await self._member.race.aask(question.messages, question.child, clock)
+            clock.check_open()  # with `max_concurrency` its turn may come late
+            reply = await clock.limit(call(member.model, question.messages, question.child), member.timeout)
         except Exception as error:  # one proposer's failure is data: the others go on
             reply = error
         update, closing = self._update(reply, question, clock, config)
-        await aemit([closing], config)
+        await emit([closing], config)
         turn.keep(self._node, update)
         return update
 
@@ -107,7 +92,7 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
     ) -> tuple[dict[str, Any], Event]:
         """Turn a reply or an error into what the node writes and what it reports."""
         message, text, error, status = _judge(reply)
-        call = ProposerCall(
+        account = ProposerCall(
             proposer=self._member.name,
             model=(message and message.response_metadata.get("model_name")) or self._member.model_name,
             status=status,
@@ -116,10 +101,10 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
             error=describe(error) if error else None,
         )
         if self._keep_text and text:
-            call["text"] = text
+            account["text"] = text
         if question.references_trimmed:
-            call["references_trimmed"] = True
-        update: dict[str, Any] = {"calls": {self._node: call}}
+            account["references_trimmed"] = True
+        update: dict[str, Any] = {"calls": {self._node: account}}
         if error:
             logger.warning("Proposer %r of layer %d is left out: %s", self._member.name, self._layer.number, error)
             update["failures"] = [Failure(proposer=self._member.name, error=error)]
@@ -127,7 +112,7 @@ class AskProposer(Runnable[MoAState, dict[str, Any]]):
             update["references"] = [Reference(proposer=self._member.name, content=text)]
         done = clock.finish(is_good=status == "ok", vote=self._layer.vote(text, status, config))
         progress = {"done": done, "total": len(self._layer.nodes)}
-        return update, ("moa_proposer_end", {**self._about(), **call, **progress})
+        return update, ("moa_proposer_end", {**self._about(), **account, **progress})
 
 
 def _again(known: dict[str, Any], node: str) -> dict[str, Any]:

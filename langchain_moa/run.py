@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -29,8 +29,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langchain_moa.events import Call, enclosing_writer
 from langchain_moa.exceptions import DeadlineError
 from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
-from langchain_moa.shared import RunOverError, Shared
-from langchain_moa.threads import run_in_thread
+from langchain_moa.sync import check_not_left_behind, in_thread, outcome, start
 from langchain_moa.usage import total_usage
 
 
@@ -56,7 +55,6 @@ class GraphRun:
     deadline: float | None = None
     """Seconds for all of it."""
 
-    shared: Shared = field(default_factory=Shared)
     inside: list[BaseCallbackHandler] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,32 +85,29 @@ class GraphRun:
         return self._aitems(streaming=True)
 
     def _items(self, *, streaming: bool) -> Iterator[AIMessage]:
-        """Run the graph in a thread of its own, which the caller can leave behind."""
+        """Run the graph out of the caller's thread, and cancel it when the caller goes away."""
         items: SimpleQueue[Any] = SimpleQueue()
 
-        def on_chunk(chunk: AIMessageChunk) -> None:
-            self.shared.check()  # ends the aggregator's stream when the caller has gone
-            items.put(chunk)
-
-        def on_chunks(chunks: Generator[AIMessageChunk]) -> None:
-            drawing = _Drawing(chunks, self.shared)
+        async def draw(chunks: Generator[AIMessageChunk]) -> None:
+            # A token that goes from thread to thread would cost more than all the rest of us. But who has a deadline
+            # can't wait inside of the aggregator's stream.
+            if self.deadline is not None:
+                await in_thread(lambda: _hand_over(chunks, items))
+                return
+            drawing = _Drawing(chunks)
             items.put(drawing)
-            drawing.wait()
+            await outcome(drawing.end)
 
-        # Who has a deadline can't wait inside of the aggregator's stream. Else a token that goes from thread to thread
-        # would cost more than all the rest of us.
-        draws = streaming and self.deadline is None
-        config = self._config(CallbackManager, on_chunk if streaming else None, on_chunks if draws else None)
-        in_context = _outside().run
+        config = self._config(items.put, draw) if streaming else self._config()
 
-        def run() -> None:
+        async def run() -> None:
             try:
-                items.put(in_context(self.graph.invoke, self._input(), config)["messages"][-1])
+                items.put((await self.graph.ainvoke(self._input(), config))["messages"][-1])
             except BaseException as error:  # raised where the caller waits
                 items.put(error)
 
         ends_at = None if self.deadline is None else monotonic() + self.deadline
-        run_in_thread(run)
+        running = _outside().run(start, run())
         try:
             while True:
                 item = items.get(timeout=ends_at and max(ends_at - monotonic(), 0))
@@ -125,7 +120,7 @@ class GraphRun:
         except Empty:
             raise self._too_late() from None
         finally:
-            self.shared.close()
+            running.cancel()
         if isinstance(item, BaseException):
             raise item
         yield item
@@ -133,7 +128,7 @@ class GraphRun:
     async def _aitems(self, *, streaming: bool) -> AsyncGenerator[AIMessage]:
         """Run the graph in a task of its own, which is cancelled when the caller goes away."""
         items: asyncio.Queue[Any] = asyncio.Queue()
-        config = self._config(AsyncCallbackManager, items.put_nowait if streaming else None)
+        config = self._config(items.put_nowait if streaming else None)
         task = asyncio.create_task(self.graph.ainvoke(self._input(), config), context=_outside())
         task.add_done_callback(items.put_nowait)
         alarm = None
@@ -160,46 +155,35 @@ class GraphRun:
 
     def _config(
         self,
-        manager: type[CallbackManager | AsyncCallbackManager],
         on_chunk: Callable[[AIMessageChunk], None] | None = None,
-        on_chunks: Callable[[Generator[AIMessageChunk]], None] | None = None,
+        on_chunks: Callable[[Generator[AIMessageChunk]], Awaitable[None]] | None = None,
     ) -> RunnableConfig:
         """Return the config of the graph's run: a child of the call's run, with only the handlers that look inside."""
         parent = self.parent
         # A model's run manager has no get_child() (langchain-core 1.7).
-        inside = manager(handlers=[], parent_run_id=parent.run_id)
+        inside = AsyncCallbackManager(handlers=[], parent_run_id=parent.run_id)
         inside.set_handlers(self.inside)
         inside.add_tags(parent.inheritable_tags)
         inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
-        listeners = manager(handlers=parent.handlers, parent_run_id=parent.run_id)
+        listeners = AsyncCallbackManager(handlers=parent.handlers, parent_run_id=parent.run_id)
         call = Call(
             listeners={"callbacks": listeners},
             write=enclosing_writer(),
-            shared=self.shared,
             on_chunk=on_chunk,
             on_chunks=on_chunks,
             aggregator_kwargs=self.aggregator_kwargs,
         )
-        config: RunnableConfig = {"callbacks": inside, "configurable": call.as_configurable()}
-        if manager is CallbackManager:
-            # LangGraph's thread pool has cores + 4 workers by default: on two cores, a seventh proposer would wait.
-            config["max_concurrency"] = len(self.graph.nodes)
-        return config
+        return {"callbacks": inside, "configurable": call.as_configurable()}
 
 
 class _Drawing:
-    """A stream of the graph's thread, drawn by the caller's own while the graph waits for its end."""
+    """An aggregator's stream, drawn by the caller's own thread while the graph waits for its end."""
 
-    def __init__(self, chunks: Generator[AIMessageChunk], shared: Shared) -> None:
+    def __init__(self, chunks: Generator[AIMessageChunk]) -> None:
         """Keep the stream, and the context in which it runs."""
         self._chunks = chunks
-        self._shared = shared
         self._context = copy_context()
-        self._end: Future[None] = Future()
-
-    def wait(self) -> None:
-        """Wait, in the graph's thread, until it is drawn; raise what went wrong."""
-        self._end.result()
+        self.end: Future[None] = Future()
 
     def __iter__(self) -> Iterator[AIMessageChunk]:
         """Draw it. What goes wrong is raised where the graph waits."""
@@ -207,14 +191,19 @@ class _Drawing:
             while (chunk := self._context.run(next, self._chunks, None)) is not None:
                 yield chunk
         except Exception as error:
-            self._end.set_exception(error)
-        except BaseException:  # the caller goes away
-            self._shared.close()
-            self._context.run(self._chunks.close)
-            self._end.set_exception(RunOverError())
-            raise
+            self.end.set_exception(error)
         else:
-            self._end.set_result(None)
+            self.end.set_result(None)
+        finally:  # the caller may have gone away
+            self._context.run(self._chunks.close)
+
+
+def _hand_over(chunks: Generator[AIMessageChunk], items: SimpleQueue[Any]) -> None:
+    """Draw a stream in a thread of its own, as long as somebody waits for it."""
+    with closing(chunks):
+        for chunk in chunks:
+            check_not_left_behind()
+            items.put(chunk)
 
 
 _parent: ContextVar[BaseRunManager | None] = ContextVar("moa_parent", default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -12,10 +11,6 @@ from langgraph.channels import UntrackedValue
 from langchain_moa.limits import LayerClock, Limits
 
 _Decision = TypeVar("_Decision")
-
-
-class RunOverError(Exception):
-    """Nobody waits for the run's answer any more."""
 
 
 class Shared(dict[str, Any]):
@@ -29,8 +24,6 @@ class Shared(dict[str, Any]):
         super().__init__()
         self._clocks: dict[int, LayerClock] = {}
         self._started = monotonic()
-        self._lock = threading.Lock()
-        self._is_over = False
         self._decision: Any = None
 
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:
@@ -38,20 +31,10 @@ class Shared(dict[str, Any]):
 
     def decide(self, how: Callable[[], _Decision]) -> _Decision:
         """Return what `how` returned to the first node that asked."""
-        with self._lock:
-            if self._decision is None:
-                self._decision = how()
-            decision: _Decision = self._decision
-            return decision
-
-    def check(self) -> None:
-        """Check that somebody still waits for the answer.
-
-        Raises:
-            RunOverError: Nobody does.
-        """
-        if self._is_over:
-            raise RunOverError
+        if self._decision is None:
+            self._decision = how()
+        decision: _Decision = self._decision
+        return decision
 
     def clock(self, number: int, *, layers: int, size: int, at_least: int, limits: Limits) -> LayerClock:
         """Return the clock of a layer, which starts when the first of its proposers does.
@@ -64,22 +47,14 @@ class Shared(dict[str, Any]):
             at_least: References without which no vote closes it.
             limits: The mixture's.
         """
-        self.check()
-        with self._lock:
-            if number not in self._clocks:
-                left = None if limits.deadline is None else self._started + limits.deadline - monotonic()
-                share = None if left is None else left / (layers - number + 2)
-                needed = limits.needed(size)
-                self._clocks[number] = LayerClock(
-                    size=size, needed=needed, at_least=at_least, grace=limits.grace, closes_in=share
-                )
-            return self._clocks[number]
-
-    def close(self) -> None:
-        """Close every layer now, and ask nobody any more: the caller has gone."""
-        self._is_over = True
-        for clock in list(self._clocks.values()):
-            clock.close()
+        if number not in self._clocks:
+            left = None if limits.deadline is None else self._started + limits.deadline - monotonic()
+            share = None if left is None else left / (layers - number + 2)
+            needed = limits.needed(size)
+            self._clocks[number] = LayerClock(
+                size=size, needed=needed, at_least=at_least, grace=limits.grace, closes_in=share
+            )
+        return self._clocks[number]
 
 
 class PerRun(UntrackedValue[Shared]):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+_Result = TypeVar("_Result")
 
 _Job = Callable[[], None]
 
@@ -20,17 +24,29 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)
 
 
-def run_in_thread(job: _Job) -> None:
-    """Run a job that raises nothing in a thread of its own.
+def run_in_thread(function: Callable[[], _Result]) -> Future[_Result]:
+    """Call a function in a thread of its own.
 
     The threads are daemons, and not a pool's: a call that nobody waits for must not keep the interpreter from ending.
+
+    Returns:
+        What it is going to return or raise.
     """
+    future: Future[_Result] = Future()
+
+    def job() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # handed to whoever waits, as an executor does
+            future.set_exception(error)
+
     try:
         jobs = _idle.pop()
     except IndexError:
         jobs = SimpleQueue()
         threading.Thread(target=_work, args=(jobs,), name="moa", daemon=True).start()
     jobs.put(job)
+    return future
 
 
 def _work(jobs: SimpleQueue[_Job]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.events import current_tools, shared_by
+from langchain_moa.events import current_tools
 from langchain_moa.state import MoAState
 
 Rule = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
@@ -63,7 +63,7 @@ class Turns:
     def current(self, state: MoAState, config: RunnableConfig) -> Turn:
         """Return the turn that the run of a node belongs to, the same for all nodes of the run."""
         has_tools = bool(current_tools(config))
-        return shared_by(state, config).decide(lambda: self._begin(state["messages"], has_tools=has_tools))
+        return state["shared"].decide(lambda: self._begin(state["messages"], has_tools=has_tools))
 
     def _begin(self, messages: Sequence[BaseMessage], *, has_tools: bool) -> Turn:
         """Return the turn of a run.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from time import perf_counter
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable
 from langchain_moa.exceptions import describe
 from langchain_moa.layer import Question
 from langchain_moa.models import model_name
+from langchain_moa.sync import call
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Attempt:
         question: Question,
         arguments: Mapping[str, Any],
         on_chunk: Callable[[AIMessageChunk], None] | None,
-        on_chunks: Callable[[Generator[AIMessageChunk]], None] | None,
+        on_chunks: Callable[[Generator[AIMessageChunk]], Awaitable[None]] | None,
     ) -> None:
         """Keep what is asked.
 
@@ -37,7 +38,7 @@ class Attempt:
             question: What it is asked.
             arguments: The caller's, for this call.
             on_chunk: Takes the chunks as they come; `None`: a whole answer is wanted.
-            on_chunks: Takes the stream itself, on the sync path.
+            on_chunks: Draws them, for a sync caller.
         """
         self.model = model
         self.question = question
@@ -54,31 +55,18 @@ class Attempt:
         """Whether a part of the answer is with the caller already."""
         return self.first_token_seconds is not None
 
-    def ask(self) -> None:
+    async def ask(self) -> None:
         """Ask; what goes wrong is kept."""
         question = self.question
         try:
             if self._on_chunk is None:
-                self.answer = self.model.invoke(question.messages, question.child, **self._arguments)
+                self.answer = await call(self.model, question.messages, question.child, **self._arguments)
                 return
             if self._on_chunks is not None:
-                self._on_chunks(self._stream())
+                await self._on_chunks(self._stream())
             else:
-                for chunk in self._stream():
-                    self._on_chunk(chunk)
-            self.answer = self._merged()
-        except Exception as error:
-            self.error = error
-
-    async def aask(self) -> None:
-        """Ask; what goes wrong is kept."""
-        question = self.question
-        try:
-            if self._on_chunk is None:
-                self.answer = await self.model.ainvoke(question.messages, question.child, **self._arguments)
-                return
-            async for chunk in self.model.astream(question.messages, question.child, **self._arguments):
-                self._on_chunk(self._keep(chunk))
+                async for chunk in self.model.astream(question.messages, question.child, **self._arguments):
+                    self._on_chunk(self._keep(chunk))
             self.answer = self._merged()
         except Exception as error:
             self.error = error

@@ -106,8 +106,8 @@ def test_a_failure_survives_a_checkpoint():
             graph.invoke({"messages": "Go."} if _ == 0 else None, thread)
 
 
-def test_what_the_nodes_of_a_run_share_is_dumped_as_nothing():
-    """A server that keeps a thread's state by pickling it would fail on the clocks' locks."""
+async def test_what_the_nodes_of_a_run_share_is_dumped_as_nothing():
+    """A server that keeps a thread's state by pickling it would fail on the clocks."""
     shared = Shared()
     shared.clock(1, layers=1, size=2, at_least=1, limits=Limits())
     assert len(pickle.loads(pickle.dumps(shared))) == len(deepcopy(shared)) == 0

@@ -257,6 +257,6 @@ def test_threads_of_many_sync_calls_are_gone_when_they_are_done():
     for caller in callers:
         caller.join()
     for thread in threading.enumerate():
-        if thread.name.startswith("moa"):
+        if thread.name == "moa":
             thread.join(5)
     assert threading.active_count() <= before

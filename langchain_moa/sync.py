@@ -1,0 +1,123 @@
+"""Sync callers: everything is written once, as coroutines, and runs for them on an event loop of the package's own.
+
+Their models are asked by their sync methods, each in a thread. One loop serves all callers: it does the bookkeeping
+between the models' answers, and never waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
+from functools import partial
+from typing import Any, TypeVar
+
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_moa.threads import run_in_thread
+
+_Input = TypeVar("_Input")
+_Output = TypeVar("_Output")
+
+_loops: dict[int, asyncio.AbstractEventLoop] = {}
+"""By depth. What runs on a loop may itself wait for a sync call (a callback handler can ask a model), so that calls
+inside of a call have the next."""
+
+_depth: ContextVar[int] = ContextVar("moa_depth", default=0)
+
+# A forked process has the loops, and not their threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_loops.clear)
+
+
+class LeftBehindError(BaseException):
+    """A call that nobody waits for was about to go on. No `Exception`: an SDK would try again."""
+
+
+_left_behind: ContextVar[tuple[threading.Event, ...]] = ContextVar("moa_left_behind", default=())
+"""In a thread: set when nobody waits for it any more, or for one of the calls around it."""
+
+
+def check_not_left_behind() -> None:
+    """Check that somebody waits for what the running thread is going to answer.
+
+    Raises:
+        LeftBehindError: Nobody does.
+    """
+    if any(event.is_set() for event in _left_behind.get()):
+        raise LeftBehindError
+
+
+def start(coroutine: Coroutine[Any, Any, _Output]) -> Future[_Output]:
+    """Run a coroutine for a sync caller, in a copy of the caller's context. To cancel the future cancels it."""
+    depth = _depth.get()
+    context = copy_context()
+    context.run(_depth.set, depth + 1)
+    return context.run(asyncio.run_coroutine_threadsafe, coroutine, _loop(depth))
+
+
+async def outcome(future: Future[_Output]) -> _Output:
+    """Return what a thread sets, or raise it."""
+    # `asyncio.wrap_future` would raise a `TimeoutError` of its own in place of a model's.
+    is_set = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    future.add_done_callback(lambda _: loop.call_soon_threadsafe(is_set.set))
+    await is_set.wait()
+    return future.result()
+
+
+async def in_thread(function: Callable[[], _Output]) -> _Output:
+    """Return what a sync function returns in a thread of its own; it is left behind when this is cancelled."""
+    event = threading.Event()
+    context = copy_context()
+    context.run(_left_behind.set, (*_left_behind.get(), event))
+    try:
+        return await outcome(run_in_thread(partial(context.run, function)))
+    finally:
+        event.set()
+
+
+async def call(model: Runnable[Any, _Output], input: Any, config: RunnableConfig, **kwargs: Any) -> _Output:
+    """Ask a model in the way of the caller: `ainvoke`, or for a sync caller `invoke`."""
+    if asyncio.get_running_loop() in _loops.values():
+        return await in_thread(partial(model.invoke, input, config, **kwargs))
+    return await model.ainvoke(input, config, **kwargs)
+
+
+class AsyncNode(Runnable[_Input, _Output]):
+    """A Runnable that is written as a coroutine, for callers of both kinds."""
+
+    @abstractmethod
+    async def ainvoke(self, input: _Input, config: RunnableConfig | None = None, **kwargs: Any) -> _Output:
+        """Do what it does; models are asked by `call`."""
+
+    def invoke(self, input: _Input, config: RunnableConfig | None = None, **kwargs: Any) -> _Output:
+        """Do it for a sync caller."""
+        done = start(self.ainvoke(input, config, **kwargs))
+        try:
+            return done.result()
+        finally:
+            done.cancel()  # the caller was interrupted
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        # A task that raises one of these stops its loop, which is not only its own.
+        with suppress(KeyboardInterrupt, SystemExit):
+            loop.run_forever()
+
+
+def _loop(depth: int) -> asyncio.AbstractEventLoop:
+    if (loop := _loops.get(depth)) is None:
+        new = asyncio.new_event_loop()
+        loop = _loops.setdefault(depth, new)
+        if loop is new:
+            threading.Thread(target=_serve, args=(loop,), name=f"moa-loop-{depth}", daemon=True).start()
+        else:  # another thread was first
+            new.close()
+    return loop
