@@ -69,6 +69,8 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         degraded = _degraded(self._layers, state, by=outcome.by)
         if not work.references and not work.layer.is_skipped(state):
             degraded.append({"reason": "aggregated_alone", "layer": work.layer.number})
+        trimmed = [step["step"] for step in work.steps_taken if "references_trimmed" in step]
+        degraded += [{"reason": "references_trimmed", "step": step} for step in trimmed]
         degraded += [*map(dict, outcome.degraded), *work.failed]
         if written and written.question.references_trimmed:
             degraded.append({"reason": "references_trimmed"})

@@ -47,11 +47,16 @@ class Judges:
         """Return a call that is about to be made for a step of a plan."""
         first = self._models[0]
         seen = fitting_content(conversation, model_profile(first))
-        messages, _ = layer.place(seen, step.texts, reader=first, render=step.render)
+        messages, trimmed = layer.place(seen, step.texts, reader=first, render=step.render)
         # What it says is no part of the answer, for whoever watches the graph's messages.
         child = {**child, "tags": [*(child.get("tags") or []), TAG_NOSTREAM]}
         return Asking(
-            step=step, model=self._in_schema(step.schema), name=model_name(first), messages=messages, child=child
+            step=step,
+            model=self._in_schema(step.schema),
+            name=model_name(first),
+            messages=messages,
+            references_trimmed=trimmed,
+            child=child,
         )
 
 
@@ -65,6 +70,7 @@ class Asking:
     """The model's."""
 
     messages: list[BaseMessage]
+    references_trimmed: bool
     child: RunnableConfig
     reply: Any = None
     """An instance of the step's schema, or a text."""
@@ -91,7 +97,11 @@ class Asking:
             "seconds": round(self._seconds, 3),
             "usage": message and message.usage_metadata,
         }
-        return {**account, "error": describe(self.error)} if self.error else account
+        if self.references_trimmed:
+            account["references_trimmed"] = True
+        if self.error:
+            account["error"] = describe(self.error)
+        return account
 
     def _settle(self, answered: Any) -> None:
         self._seconds = perf_counter() - self._started

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import aclosing, closing, contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -85,29 +86,11 @@ class GraphRun:
         return self._aitems(streaming=True)
 
     def _items(self, *, streaming: bool) -> Iterator[AIMessage]:
-        """Run the graph out of the caller's thread, and cancel it when the caller goes away."""
+        """Run the graph out of the caller's thread; it is cancelled when the caller goes away."""
         items: SimpleQueue[Any] = SimpleQueue()
-
-        async def draw(chunks: Generator[AIMessageChunk]) -> None:
-            # A token that goes from thread to thread would cost more than all the rest of us. But who has a deadline
-            # can't wait inside of the aggregator's stream.
-            if self.deadline is not None:
-                await in_thread(lambda: _hand_over(chunks, items))
-                return
-            drawing = _Drawing(chunks)
-            items.put(drawing)
-            await outcome(drawing.end)
-
-        config = self._config(items.put, draw) if streaming else self._config()
-
-        async def run() -> None:
-            try:
-                items.put((await self.graph.ainvoke(self._input(), config))["messages"][-1])
-            except BaseException as error:  # raised where the caller waits
-                items.put(error)
-
+        config = self._config(items.put, partial(self._draw, items)) if streaming else self._config()
         ends_at = None if self.deadline is None else monotonic() + self.deadline
-        running = _outside().run(start, run())
+        running = _outside().run(start, self._answer(items, config))
         try:
             while True:
                 item = items.get(timeout=ends_at and max(ends_at - monotonic(), 0))
@@ -124,6 +107,25 @@ class GraphRun:
         if isinstance(item, BaseException):
             raise item
         yield item
+
+    async def _answer(self, items: SimpleQueue[Any], config: RunnableConfig) -> None:
+        """Put the answer, or what went wrong, where a sync caller waits for it."""
+        try:
+            items.put((await self.graph.ainvoke(self._input(), config))["messages"][-1])
+        except BaseException as error:
+            items.put(error)
+
+    async def _draw(self, items: SimpleQueue[Any], chunks: Generator[AIMessageChunk]) -> None:
+        """Have a sync caller draw the aggregator's stream: a token that changes threads costs more than all else of us.
+
+        Who has a deadline can't wait inside of that stream.
+        """
+        if self.deadline is not None:
+            await in_thread(lambda: _hand_over(chunks, items))
+            return
+        drawing = _Drawing(chunks)
+        items.put(drawing)
+        await outcome(drawing.end)
 
     async def _aitems(self, *, streaming: bool) -> AsyncGenerator[AIMessage]:
         """Run the graph in a task of its own, which is cancelled when the caller goes away."""

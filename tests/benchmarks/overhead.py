@@ -61,12 +61,10 @@ class Row:
 # -- How it is measured ---------------------------------------------------------------------------------------------
 
 
-async def _in_turn(
-    rounds: int, things: Mapping[str, Any], once: Callable[..., Any], *arguments: Any, is_warm: bool = False
-) -> Medians:
-    """Measure each thing in turn, after a first time that does not count unless it `is_warm` already."""
+async def _in_turn(rounds: int, things: Mapping[str, Any], once: Callable[..., Any], *arguments: Any) -> Medians:
+    """Measure each thing in turn, after a first time that does not count."""
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in things}
-    for number in range(is_warm, rounds + 1):
+    for number in range(rounds + 1):
         for name, thing in things.items():
             figures = await once(thing, *arguments)
             if number:
@@ -128,7 +126,7 @@ async def _one_by_one_sync(model: Any, calls: int) -> None:
 # -- The parts ------------------------------------------------------------------------------------------------------
 
 
-async def construction(_: bool) -> list[Row]:
+async def construction() -> list[Row]:
     """Seven models from strings: the first time in a process, which loads what is loaded late, and later."""
     names = [f"model-{number}" for number in range(7)]
     builders: dict[str, Callable[[], Any]] = {
@@ -149,7 +147,7 @@ async def construction(_: bool) -> list[Row]:
     ]
 
 
-async def latency(_: bool) -> list[Row]:
+async def latency() -> list[Row]:
     """One call at a time: what it takes longer, in all and to the first token."""
     rows = []
     for layers, way, once, bar in (
@@ -169,7 +167,7 @@ async def latency(_: bool) -> list[Row]:
     return rows
 
 
-async def waves(_: bool) -> list[Row]:
+async def waves() -> list[Row]:
     """Sync calls of many proposers of 100 ms: a second wave would take 100 ms more."""
     rows = []
     for proposers in (6, 12, 34):
@@ -178,16 +176,29 @@ async def waves(_: bool) -> list[Row]:
     return rows
 
 
-async def concurrency(large: bool) -> list[Row]:
-    """Many calls at once, 4 proposers x 1: CPU per call, and wall time."""
+async def concurrency() -> list[Row]:
+    """Many async calls at once, 4 proposers x 1: CPU per call, and wall time."""
+    return await _concurrency("async", _at_once, {1: 10, 10: 5, 100: 7})
+
+
+async def sync_concurrency() -> list[Row]:
+    """Many sync calls at once, each from a thread."""
+    return await _concurrency("sync", _at_once_sync, {1: 10, 10: 5, 100: 7})
+
+
+async def crowd() -> list[Row]:
+    """Very many async calls at once."""
+    return await _concurrency("async", _at_once, {500: 2, 1000: 1})
+
+
+async def _concurrency(way: str, work: Callable[..., Awaitable[None]], rounds: Mapping[int, int]) -> list[Row]:
+    """Measure numbers of calls at once, each for so many rounds."""
     both = over_http(
         layers=1, proposers=4, proposer="proposer?ttft=250&n=50", aggregator="aggregator?ttft=50&itl=5&n=50"
     )
     rows = []
-    sizes = [("async", _at_once, calls) for calls in (1, 10, 100, *((500, 1000) if large else ()))]
-    for way, work, calls in [*sizes, *(("sync", _at_once_sync, calls) for calls in (1, 10, 100))]:
-        rounds = 10 if calls < 10 else 5 if calls < 500 else 2
-        got = await _in_turn(rounds, both, _cost, work, calls, is_warm=calls >= 500)
+    for calls, times in rounds.items():
+        got = await _in_turn(times, both, _cost, work, calls)
         (cpu, wall), (bare_cpu, bare_wall) = got["ours"], got["bare"]
         bars = _CPU_BARS.get((way, calls)), _WALL_BARS.get((way, calls))
         rows.append(Row(f"{way}, {calls} at once: CPU per call", "ms", cpu / calls, bare_cpu / calls, "x", bars[0]))
@@ -199,7 +210,7 @@ _CPU_BARS = {("async", 100): 0.9, ("async", 500): 0.9, ("sync", 100): 1.3}
 _WALL_BARS = {("async", 1000): 0.9}
 
 
-async def in_process_cost(_: bool) -> list[Row]:
+async def in_process_cost() -> list[Row]:
     """Models that answer at once: what the graph and the chat model around it cost."""
     rows = []
     for proposers, layers, bar in ((4, 1, 3.2), (6, 3, 8.5)):
@@ -210,7 +221,7 @@ async def in_process_cost(_: bool) -> list[Row]:
     return rows
 
 
-async def tokens(_: bool) -> list[Row]:
+async def tokens() -> list[Row]:
     """What a streamed token costs, directly and inside an outer LangGraph's messages stream."""
     used: dict[str, list[float]] = {}
     for count in (1, 401):
@@ -232,7 +243,7 @@ async def tokens(_: bool) -> list[Row]:
 _OUTER = "inside an outer graph's messages stream"
 
 
-async def long_proposals(_: bool) -> list[Row]:
+async def long_proposals() -> list[Row]:
     """Six proposals of 8,000 tokens: with a listener against without, then over three layers against bare."""
     models = {"proposers": 6, "proposer": "proposer?n=8000", "aggregator": "aggregator?n=16"}
     ours = over_http(layers=1, **models)["ours"]
@@ -250,7 +261,7 @@ async def long_proposals(_: bool) -> list[Row]:
     return rows
 
 
-async def imports(_: bool) -> list[Row]:
+async def imports() -> list[Row]:
     """CPU of a fresh interpreter that imports us, against what we are made of."""
     parts = "import langchain_together, langgraph.graph"
     # "No dearer", and five percent for noise.
@@ -271,7 +282,7 @@ async def imports(_: bool) -> list[Row]:
     return [Row(f"`{it}`, against `{parts}`: CPU", "ms", cpu[it], cpu[parts], "x", bar) for it, bar in bars.items()]
 
 
-async def memory(_: bool) -> list[Row]:
+async def memory() -> list[Row]:
     """Memory per call in flight, each in a process of its own, and what a finished call leaves behind."""
     used = {}
     for name in ("ours", "bare"):
@@ -321,11 +332,13 @@ def _rss() -> float:
 
 # -- What is printed ------------------------------------------------------------------------------------------------
 
-PARTS: dict[str, Callable[[bool], Awaitable[list[Row]]]] = {
+PARTS: dict[str, Callable[[], Awaitable[list[Row]]]] = {
     "construction": construction,
     "latency": latency,
     "waves": waves,
     "concurrency": concurrency,
+    "sync-concurrency": sync_concurrency,
+    "crowd": crowd,
     "in-process": in_process_cost,
     "tokens": tokens,
     "long": long_proposals,
@@ -334,12 +347,21 @@ PARTS: dict[str, Callable[[bool], Awaitable[list[Row]]]] = {
 }
 
 
-async def measure(parts: list[str], *, large: bool) -> list[Row]:
-    """Measure some parts, in one event loop: clients that outlive theirs complain."""
+def measure(parts: list[str]) -> list[Row]:
+    """Measure some parts, each in a process of its own.
+
+    What one leaves behind, thousands of open connections for one, the garbage collector would look through in the next.
+    """
+    if len(parts) == 1:
+        with LoadServer() as url:
+            os.environ.update(TOGETHER_API_KEY="k", TOGETHER_API_BASE=url)
+            return asyncio.run(PARTS[parts[0]]())
     rows: list[Row] = []
     for part in parts:
         print(f"{part} …", file=sys.stderr)
-        rows += await PARTS[part](large)
+        command = [sys.executable, "-m", "tests.benchmarks.overhead", "--json", "--only", part]
+        measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        rows += [Row(**{name: row[name] for name in Row.__match_args__}) for row in measured]
     return rows
 
 
@@ -354,18 +376,16 @@ def _print_table(rows: list[Row]) -> None:
 def main() -> None:
     """Measure the parts that are asked for, and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--large", action="store_true", help="500 and 1000 calls at once too: some minutes more")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[part for part in PARTS if part != "crowd"])
+    parser.add_argument("--large", action="store_true", help="the crowd too, 500 and 1000 calls at once: minutes more")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--in-flight", choices=("ours", "bare"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    with LoadServer() as url:
-        os.environ.update(TOGETHER_API_KEY="k", TOGETHER_API_BASE=url)
-        if options.in_flight:
-            print(asyncio.run(in_flight(options.in_flight)))
-            return
-        rows = asyncio.run(measure(options.only, large=options.large))
+    if options.in_flight:
+        print(asyncio.run(in_flight(options.in_flight)))
+        return
+    rows = measure([*options.only, *(["crowd"] if options.large else [])])
     if options.json:
         print(json.dumps([{**vars(row), "measured": row.measured, "verdict": row.verdict} for row in rows], indent=1))
     else:

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -182,6 +183,19 @@ def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_give
     assert len(at_once) == 6 + 18 + 12
     assert without_times(folder / "out") == without_times(folder / "uninterrupted")
     assert [row["question"] for row in lines(folder / "out/sums/moa/outputs.jsonl")] == [row["id"] for row in TASK]
+
+
+def test_interrupted_it_says_that_the_same_command_goes_on(folder):
+    gate = threading.Event()
+    command = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "one=openai:c", "--out", "out"]
+    with OpenAIServer(lambda body: Reply(text="4", gate=gate)) as server:
+        process = start(folder, server, *command)
+        server.wait_for(lambda: server.requests, timeout=60)
+        process.send_signal(signal.SIGINT)
+        _, err = finish(process, code=130)
+        assert err.endswith("moa: stopped; what is done is kept, and the same command goes on from there.\n")
+        gate.set()
+        moa_eval(folder, server, *command)
 
 
 def test_what_failed_is_counted_and_the_same_command_tries_it_again(folder):

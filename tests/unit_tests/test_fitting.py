@@ -52,3 +52,15 @@ def test_trimming_is_done_for_every_reader_and_reported(ask):
         {"reason": "references_trimmed", "layer": 2, "proposer": "narrow"},
         {"reason": "references_trimmed"},
     ]
+
+
+def test_what_is_trimmed_on_the_way_to_the_answer_is_reported_too(ask):
+    talker = ScriptedChatModel(reply="word " * 2000, model_name="talker")
+    narrow = ScriptedChatModel(reply="brief", profile={"max_input_tokens": 2000})
+    answer = ask(ChatMoA(proposers=[talker] * 3, aggregator=narrow, window=2, reserve=1), "Go.")
+    moa = answer.response_metadata["moa"]
+    assert moa["steps"][0]["references_trimmed"]
+    assert moa["degraded"] == [
+        {"reason": "references_trimmed", "step": moa["steps"][0]["step"]},
+        {"reason": "references_trimmed"},
+    ]

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from langchain_moa.cli.evaluation import exchange, generate, judge, leave_one_out, report, run
 
+
+class _Resumable(TyperGroup):
+    """The commands, each of which Ctrl-C only interrupts."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("moa: stopped; what is done is kept, and the same command goes on from there.", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Resumable,
     no_args_is_help=True,
     help="Is a mixture worth it here? AlpacaEval 2, MT-Bench, FLASK and your own task, with cost and latency.",
 )
