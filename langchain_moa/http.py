@@ -29,7 +29,7 @@ class _Client(openai.DefaultHttpxClient):
     """Send each request through a client that no other request is using.
 
     A pool of httpx looks through all of its connections, under a lock, for every request: one for all threads would
-    cost half a call more at a hundred calls at once.
+    cost a third of a call more at a hundred calls at once.
     """
 
     def __init__(self) -> None:

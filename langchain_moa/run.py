@@ -90,30 +90,19 @@ class GraphRun:
         items: SimpleQueue[Any] = SimpleQueue()
         config = self._config(items.put, partial(self._draw, items)) if streaming else self._config()
         ends_at = None if self.deadline is None else monotonic() + self.deadline
-        running = _outside().run(start, self._answer(items, config))
+        running = _outside().run(start, self.graph.ainvoke(self._input(), config))
+        running.add_done_callback(items.put)
         try:
-            while True:
-                item = items.get(timeout=ends_at and max(ends_at - monotonic(), 0))
+            while (item := items.get(timeout=ends_at and max(ends_at - monotonic(), 0))) is not running:
                 if isinstance(item, _Drawing):
                     yield from item
-                elif isinstance(item, AIMessageChunk):
-                    yield item
                 else:
-                    break
+                    yield item
         except Empty:
             raise self._too_late() from None
         finally:
             running.cancel()
-        if isinstance(item, BaseException):
-            raise item
-        yield item
-
-    async def _answer(self, items: SimpleQueue[Any], config: RunnableConfig) -> None:
-        """Put the answer, or what went wrong, where a sync caller waits for it."""
-        try:
-            items.put((await self.graph.ainvoke(self._input(), config))["messages"][-1])
-        except BaseException as error:
-            items.put(error)
+        yield running.result()["messages"][-1]
 
     async def _draw(self, items: SimpleQueue[Any], chunks: Generator[AIMessageChunk]) -> None:
         """Have a sync caller draw the aggregator's stream: a token that changes threads costs more than all else of us.

@@ -11,7 +11,7 @@ import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
@@ -55,15 +55,26 @@ def check_not_left_behind() -> None:
 
 def start(coroutine: Coroutine[Any, Any, _Output]) -> Future[_Output]:
     """Run a coroutine for a sync caller, in a copy of the caller's context. To cancel the future cancels it."""
+    # asyncio's own future would raise a `TimeoutError` of its own in place of a model's.
+    done: Future[_Output] = Future()
+
+    async def run() -> None:
+        with suppress(InvalidStateError):  # it was cancelled
+            try:
+                done.set_result(await coroutine)
+            except BaseException as error:
+                done.set_exception(error)
+
     depth = _depth.get()
     context = copy_context()
     context.run(_depth.set, depth + 1)
-    return context.run(asyncio.run_coroutine_threadsafe, coroutine, _loop(depth))
+    running = context.run(asyncio.run_coroutine_threadsafe, run(), _loop(depth))
+    done.add_done_callback(lambda _: done.cancelled() and running.cancel())
+    return done
 
 
 async def outcome(future: Future[_Output]) -> _Output:
-    """Return what a thread sets, or raise it."""
-    # `asyncio.wrap_future` would raise a `TimeoutError` of its own in place of a model's.
+    """Return what a thread sets, or raise it: `asyncio.wrap_future`, but for a `TimeoutError`, which stays the same."""
     is_set = asyncio.Event()
     loop = asyncio.get_running_loop()
     future.add_done_callback(lambda _: loop.call_soon_threadsafe(is_set.set))

@@ -50,6 +50,20 @@ def test_a_model_that_exits_ends_its_own_call_and_no_other():
     assert mixture().invoke("Go.").text == "done"
 
 
+def test_a_models_timeout_error_reaches_the_caller_as_it_is():
+    """The futures of asyncio raise one of their own in its place, without its traceback."""
+    error = TimeoutError("slow")
+    model = ChatMoA(proposers=[ScriptedChatModel()], aggregator=ScriptedChatModel(error=error))
+    for ask in (
+        model.invoke,
+        lambda text: list(model.stream(text)),
+        lambda text: model.graph.invoke({"messages": text}),
+    ):
+        with pytest.raises(TimeoutError) as raised:
+            ask("Go.")
+        assert raised.value is error
+
+
 def test_sync_callers_are_served_by_the_models_sync_methods():
     class SyncOnly(ScriptedChatModel):
         async def _agenerate(self, *args, **kwargs):
