@@ -27,20 +27,20 @@ from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
-from langchain_moa.aggregation import Mode
+from langchain_moa._aggregation.aggregation import Mode
+from langchain_moa._messages.prompts import PromptName
+from langchain_moa._models.factory import unbound
+from langchain_moa._models.mixture import Mixture, ProposerLike, resolve_mixture
+from langchain_moa._nodes.layer import ReferencePlacement
+from langchain_moa._runtime.graph_run import GraphRun, belonging_to, current_run, foresee_run
+from langchain_moa._runtime.results import to_chunk, to_result, with_usage
+from langchain_moa._runtime.tracing import HandlerTypes
+from langchain_moa._runtime.turn_references import FanOut
 from langchain_moa.answer_keys import AnswerKey
-from langchain_moa.conversion import to_chunk, to_result, with_usage
 from langchain_moa.graph import build_graph
-from langchain_moa.handlers import HandlerTypes
-from langchain_moa.layer import ReferencePlacement
 from langchain_moa.lineups import RESERVE
-from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
-from langchain_moa.models import unbound
 from langchain_moa.options import Options
-from langchain_moa.prompts import PromptName
-from langchain_moa.run import GraphRun, belonging_to, current_run, foresee_run
 from langchain_moa.state import MoAState
-from langchain_moa.turns import FanOut
 
 _Model = TypeVar("_Model", bound="ChatMoA")
 

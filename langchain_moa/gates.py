@@ -13,9 +13,9 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
 
+from langchain_moa._messages.conversation import adviser_view, is_cut_off, reference_text
+from langchain_moa._models.factory import build_model, quiet
 from langchain_moa.answer_keys import AnswerKey, answer_of, final_answer
-from langchain_moa.models import build_model, quiet
-from langchain_moa.views import adviser_view, is_cut_off, reference_text
 
 # What a question that two cheap models agree on should take at most.
 _SCOUTS_TOKENS = 1024

@@ -8,19 +8,19 @@ from typing import Any, Literal
 from langchain_core.runnables import Runnable
 from langgraph.graph import START, MessagesState, StateGraph
 
-from langchain_moa.aggregating import AskAggregator
-from langchain_moa.aggregation import Aggregation, Mode
+from langchain_moa._aggregation.aggregation import Aggregation, Mode
+from langchain_moa._messages.prompts import PromptName
+from langchain_moa._models.mixture import Mixture, ProposerLike, resolve_mixture
+from langchain_moa._nodes.aggregator import AskAggregator
+from langchain_moa._nodes.gate import AskRule
+from langchain_moa._nodes.layer import Layer, ReferencePlacement, Rules
+from langchain_moa._nodes.proposer import AskProposer
+from langchain_moa._runtime.layer_clock import Quorum
+from langchain_moa._runtime.turn_references import FanOut, Turns
 from langchain_moa.answer_keys import AnswerKey
-from langchain_moa.gate import AskRule
-from langchain_moa.layer import Layer, ReferencePlacement, Rules
-from langchain_moa.limits import Quorum
 from langchain_moa.lineups import RESERVE
-from langchain_moa.mixture import Mixture, ProposerLike, resolve_mixture
 from langchain_moa.options import Options
-from langchain_moa.prompts import PromptName
-from langchain_moa.proposing import AskProposer
 from langchain_moa.state import MoAState
-from langchain_moa.turns import FanOut, Turns
 
 
 def create_moa_graph(

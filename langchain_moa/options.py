@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from langchain_moa.aggregation import Aggregation, Mode
+from langchain_moa._aggregation.aggregation import Aggregation, Mode
+from langchain_moa._messages.prompts import PROMPTS, PromptName
+from langchain_moa._nodes.layer import ReferencePlacement, Rules
+from langchain_moa._runtime.layer_clock import Limits, Quorum
+from langchain_moa._runtime.turn_references import FanOut
 from langchain_moa.answer_keys import AnswerKey, final_answer, matching
-from langchain_moa.layer import ReferencePlacement, Rules
-from langchain_moa.limits import Limits, Quorum
-from langchain_moa.prompts import PROMPTS, PromptName
-from langchain_moa.turns import FanOut
 
 
 @dataclass(frozen=True, kw_only=True)

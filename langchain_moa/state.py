@@ -10,7 +10,7 @@ from langgraph.channels import Topic
 from langgraph.graph import MessagesState
 from typing_extensions import TypedDict
 
-from langchain_moa.shared import PerRun, Shared
+from langchain_moa._runtime.run_state import PerRun, Shared
 
 Status = Literal["ok", "failed", "timeout", "cancelled", "empty", "truncated", "skipped"]
 

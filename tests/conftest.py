@@ -12,7 +12,7 @@ import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 
-from langchain_moa import threads
+from langchain_moa._runtime import threads
 from tests.openai_server import OpenAIServer
 
 Ask = Callable[..., AIMessage]

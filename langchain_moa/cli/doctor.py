@@ -81,7 +81,7 @@ async def _check_together(models: list[str]) -> list[Check]:
 
 
 def _build(model: str) -> BaseChatModel:
-    from langchain_moa.models import build_model
+    from langchain_moa._models.factory import build_model
 
     return build_model(model, temperature=None, max_tokens=1, timeout=_ANSWER_SECONDS)
 

@@ -13,9 +13,9 @@ from langchain_core.messages.ai import UsageMetadata
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from langchain_moa._messages.usage import total_usage
 from langchain_moa.server.errors import ApiError, to_api_error
 from langchain_moa.server.metrics import Metrics
-from langchain_moa.usage import total_usage
 
 logger = logging.getLogger(__name__)
 

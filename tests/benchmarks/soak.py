@@ -26,7 +26,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 
 from langchain_moa import ChatMoA, MoAError
-from langchain_moa.turns import Turns
+from langchain_moa._runtime.turn_references import Turns
 from tests.benchmarks.load_server import LoadServer
 
 _FAULTS = "500,503,429,drop,hang,stall,disconnect,malformed,empty,null"

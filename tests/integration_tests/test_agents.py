@@ -25,7 +25,7 @@ from openai import BadRequestError
 from pydantic import BaseModel
 
 from langchain_moa import ChatMoA, create_moa_graph
-from langchain_moa.prompts import ACT_ON_ADVICE
+from langchain_moa._messages.prompts import ACT_ON_ADVICE
 from tests.openai_server import OpenAIServer, Reply
 from tests.traces import TreeTracer
 

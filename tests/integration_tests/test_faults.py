@@ -23,7 +23,7 @@ from langchain_core.runnables import Runnable
 from langchain_together import ChatTogether
 
 from langchain_moa import ChatMoA, Proposer
-from langchain_moa.http import http_clients
+from langchain_moa._models.transport import http_clients
 from tests.openai_server import OpenAIServer, Reply
 
 pytestmark = pytest.mark.timeout(20)

@@ -25,7 +25,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-from langchain_moa.http import http_clients
+from langchain_moa._models.transport import http_clients
 from tests.local_model import needs_local_model
 from tests.openai_server import OpenAIServer, Reply
 from tests.standard_model import ScriptedModelTests, answer

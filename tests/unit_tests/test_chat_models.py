@@ -11,7 +11,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import ChatMoA, Proposer, ProposersFailedError
-from langchain_moa.prompts import AGGREGATE_AND_SYNTHESIZE
+from langchain_moa._messages.prompts import AGGREGATE_AND_SYNTHESIZE
 from tests.fakes import ScriptedChatModel
 
 USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}

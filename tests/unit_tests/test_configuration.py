@@ -10,10 +10,10 @@ from langchain_together import ChatTogether
 from pydantic import ValidationError
 
 from langchain_moa import ChatMoA, Proposer, create_moa_graph
-from langchain_moa.http import http_clients
+from langchain_moa._models.factory import build_model
+from langchain_moa._models.members import to_members
+from langchain_moa._models.transport import http_clients
 from langchain_moa.lineups import LINEUPS
-from langchain_moa.models import build_model
-from langchain_moa.proposers import to_members
 from tests.fakes import ScriptedChatModel
 
 SCRIPTED = ScriptedChatModel()

@@ -9,8 +9,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_together import ChatTogether
 
 from langchain_moa import ChatMoA, ProposersFailedError
-from langchain_moa.http import http_clients
-from langchain_moa.prompts import AGGREGATE_AND_SYNTHESIZE
+from langchain_moa._messages.prompts import AGGREGATE_AND_SYNTHESIZE
+from langchain_moa._models.transport import http_clients
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import Reply
 

@@ -6,7 +6,7 @@ from operator import add
 from pathlib import Path
 
 from langchain_moa import ChatMoA
-from langchain_moa.prompts import AGGREGATE_AND_SYNTHESIZE
+from langchain_moa._messages.prompts import AGGREGATE_AND_SYNTHESIZE
 from tests.openai_server import Reply
 
 RUN = json.loads((Path(__file__).parents[1] / "data" / "cookbook_replay.json").read_text())

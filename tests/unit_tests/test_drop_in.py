@@ -21,9 +21,9 @@ from langchain_together import ChatTogether
 from pydantic import ValidationError
 
 from langchain_moa import ChatMoA, Proposer, ProposersFailedError
-from langchain_moa.http import http_clients
-from langchain_moa.models import build_model
-from langchain_moa.prompts import AGGREGATE_AND_SYNTHESIZE
+from langchain_moa._messages.prompts import AGGREGATE_AND_SYNTHESIZE
+from langchain_moa._models.factory import build_model
+from langchain_moa._models.transport import http_clients
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import OpenAIServer, Reply
 from tests.traces import TreeTracer

@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from langchain_moa import ChatMoA
-from langchain_moa.fitting import fit_references
+from langchain_moa._messages.trimming import fit_references
 from tests.fakes import ScriptedChatModel
 
 

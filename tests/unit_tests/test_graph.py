@@ -8,8 +8,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA, MoAState, create_moa_graph
-from langchain_moa.limits import Limits
-from langchain_moa.shared import Shared
+from langchain_moa._runtime.layer_clock import Limits
+from langchain_moa._runtime.run_state import Shared
 from tests.fakes import ScriptedChatModel
 
 

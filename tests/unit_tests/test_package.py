@@ -62,42 +62,25 @@ def imports_of(module):
     return {node.module for node in nodes if node.module.startswith("langchain_moa")}
 
 
-# Who may import whom; a module that is not named here may import none of ours but `exceptions`.
-MAY_IMPORT = {
-    "__init__": {"chat_models", "graph", "proposers", "registration", "state"},
-    "chat_models": {
-        *("aggregation", "answer_keys", "conversion", "graph", "handlers", "layer", "lineups", "mixture", "models"),
-        *("options", "prompts", "run", "state", "turns"),
-    },
-    "conversion": {"run", "usage"},
-    "run": {"events", "handlers", "sync", "usage"},
-    "sync": {"threads"},
-    "shared": {"limits"},
-    "state": {"shared"},
-    "graph": {
-        *("aggregating", "aggregation", "answer_keys", "gate", "layer", "limits", "lineups", "mixture", "options"),
-        *("prompts", "proposing", "state", "turns"),
-    },
-    "options": {"aggregation", "answer_keys", "layer", "limits", "prompts", "turns"},
-    "aggregating": {
-        *("aggregation", "events", "judging", "layer", "models", "state", "sync", "turns", "views", "writing"),
-    },
-    "writing": {"layer", "models", "sync"},
-    "judging": {"aggregation", "layer", "models", "sync", "views"},
-    "aggregation": {"answer_keys", "ballot", "prompts", "state"},
-    "proposing": {"events", "layer", "limits", "proposers", "state", "sync", "turns", "views"},
-    "gate": {"events", "layer", "proposers", "state", "sync", "turns"},
-    "turns": {"events", "state"},
-    "layer": {"answer_keys", "events", "fitting", "limits", "models", "prompts", "state"},
-    "limits": {"ballot"},
-    "mixture": {"limits", "lineups", "models", "proposers"},
-    "lineups": {"proposers"},
-    "proposers": {"models", "prompts", "views"},
-    "views": {"prompts"},
-    "models": {"http", "local"},
-    "http": {"sync"},
-    "gates": {"answer_keys", "models", "views"},
-}
+# From the ground up: a module or folder may import from its own tier's name and from those before it.
+TIERS = (
+    "exceptions",
+    "_messages",
+    "answer_keys",
+    "proposers",
+    "lineups",
+    "_runtime",
+    "state",
+    "local",
+    "_models",
+    "_aggregation",
+    "_nodes",
+    "options",
+    "graph",
+    "chat_models",
+    "gates",
+    "registration",
+)
 
 
 EVALS = sorted((PACKAGE / "evals").glob("*.py"))
@@ -109,10 +92,12 @@ def test_the_evaluations_know_of_no_mixture(module):
     assert outside <= {"langchain_moa.answer_keys", "langchain_moa.exceptions"}
 
 
-@pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
-def test_imports_point_one_way(module):
-    allowed = {f"langchain_moa.{name}" for name in {*MAY_IMPORT.get(module.stem, set()), "exceptions"}}
-    assert imports_of(module) <= allowed
+@pytest.mark.parametrize("tier", TIERS)
+def test_imports_point_to_the_ground(tier):
+    allowed = {f"langchain_moa.{name}" for name in TIERS[: TIERS.index(tier) + 1]}
+    files = sorted((PACKAGE / tier).rglob("*.py")) or [PACKAGE / f"{tier}.py"]
+    imported = {".".join(name.split(".")[:2]) for path in files for name in imports_of(path)}
+    assert imported <= allowed
 
 
 def test_nothing_imports_the_command_line():

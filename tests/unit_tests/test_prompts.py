@@ -2,7 +2,7 @@
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
-from langchain_moa.prompts import AGGREGATE_AND_SYNTHESIZE, with_references, with_system
+from langchain_moa._messages.prompts import AGGREGATE_AND_SYNTHESIZE, with_references, with_system
 from tests.upstream import SYNTHESIZE
 
 

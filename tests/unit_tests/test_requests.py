@@ -12,7 +12,7 @@ import pytest
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA, ProposersFailedError
-from langchain_moa.http import http_clients
+from langchain_moa._models.transport import http_clients
 from tests.openai_server import Reply
 from tests.upstream import upstream_requests
 
@@ -147,7 +147,7 @@ def test_sync_calls_at_once_have_connections_of_their_own_which_close_when_they_
         assert [answer.text for answer in answers] == ["done"] * 4
     assert server.connections == 4
     now = monotonic()
-    monkeypatch.setattr("langchain_moa.http.monotonic", lambda: now + 60)
+    monkeypatch.setattr("langchain_moa._models.transport.monotonic", lambda: now + 60)
     model.invoke("Hi")
     server.wait_for(lambda: server.connections == 1)
 

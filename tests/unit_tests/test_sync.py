@@ -9,7 +9,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_moa import ChatMoA
-from langchain_moa.sync import LeftBehindError, check_not_left_behind
+from langchain_moa._runtime.sync_bridge import LeftBehindError, check_not_left_behind
 from tests.fakes import ScriptedChatModel
 
 

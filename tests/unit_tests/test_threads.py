@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from langchain_moa import threads
-from langchain_moa.threads import run_in_thread
+from langchain_moa._runtime import threads
+from langchain_moa._runtime.threads import run_in_thread
 
 
 def worker_of(job=lambda: None):
@@ -64,7 +64,7 @@ def test_nothing_of_a_job_is_held_by_an_idle_thread(monkeypatch):
 def test_a_forked_process_has_threads_of_its_own():
     code = """
 import os, threading
-from langchain_moa.threads import _idle, run_in_thread
+from langchain_moa._runtime.threads import _idle, run_in_thread
 
 def job_is_done():
     done = threading.Event()

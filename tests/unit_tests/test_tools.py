@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from langchain_moa import ChatMoA, Proposer
-from langchain_moa.http import http_clients
-from langchain_moa.prompts import ACT_ON_ADVICE, ADVISER, AGGREGATE_AND_SYNTHESIZE, CONTINUE
+from langchain_moa._messages.prompts import ACT_ON_ADVICE, ADVISER, AGGREGATE_AND_SYNTHESIZE, CONTINUE
+from langchain_moa._models.transport import http_clients
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import OpenAIServer, Reply
 

@@ -108,7 +108,7 @@ def _of_model(name: str, spec: str) -> System:
     from langchain_moa.evals.systems import System
 
     def build(decoding: Mapping[str, Any]) -> BaseChatModel:
-        from langchain_moa.models import build_model
+        from langchain_moa._models.factory import build_model
 
         return build_model(
             spec,

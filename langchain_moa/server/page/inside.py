@@ -9,9 +9,9 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.schema import StreamEvent
 
+from langchain_moa._messages.usage import total_usage
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.server.responses import finish_reason
-from langchain_moa.usage import total_usage
 
 Event = dict[str, Any]
 """Plain data: its name as `event`, and what it tells."""

@@ -11,13 +11,13 @@ import pytest
 from langchain_core.messages import AIMessage
 from langchain_together import ChatTogether
 
+from langchain_moa._models.transport import http_clients
 from langchain_moa.evals import alpaca_eval
 from langchain_moa.evals.alpaca_eval import EVAL_SET, GAMED_JUDGMENTS, AlpacaEval
 from langchain_moa.evals.data import DIRECTORY
 from langchain_moa.evals.preferences import JUDGE_PROMPT, is_switched, parse_preference, preference, read_logprobs
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.exceptions import DatasetError
-from langchain_moa.http import http_clients
 from tests.evals_fixtures import FIXTURES, fixture_path, needs_fixtures, read_csv, read_json, read_text
 from tests.openai_server import Reply
 

@@ -11,7 +11,7 @@ from langchain_moa.lineups import LINEUPS
 from tests.openai_server import OpenAIServer, Reply
 
 MODELS = """
-from langchain_moa.models import build_model
+from langchain_moa._models.factory import build_model
 
 def plain(temperature=None):
     return build_model("openai:plain", temperature=temperature, max_tokens=None, timeout=10)

@@ -5,7 +5,7 @@ import pytest
 from langchain_together import ChatTogether
 
 from langchain_moa import ChatMoA
-from langchain_moa.http import http_clients
+from langchain_moa._models.transport import http_clients
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import Reply
 from tests.unit_tests.server.conftest import HELLO, mixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from langchain_moa.run import GraphRun
-from langchain_moa.usage import total_usage
+from langchain_moa._messages.usage import total_usage
+from langchain_moa._runtime.graph_run import GraphRun
 
 
 def to_result(answer: AIMessage, run: GraphRun) -> ChatResult:

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import openai
 
-from langchain_moa.sync import check_not_left_behind
+from langchain_moa._runtime.sync_bridge import check_not_left_behind
 
 # The HTTP library that the SDK uses: httpx, or httpx2 since openai 3.
 _httpx: Any = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])

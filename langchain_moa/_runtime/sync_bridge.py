@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.threads import run_in_thread
+from langchain_moa._runtime.threads import run_in_thread
 
 _Input = TypeVar("_Input")
 _Output = TypeVar("_Output")

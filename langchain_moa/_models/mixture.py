@@ -10,10 +10,11 @@ from typing import Any
 from langchain_core.language_models import ModelProfile
 from langchain_core.runnables import Runnable
 
-from langchain_moa.limits import Limits
+from langchain_moa._models.factory import build_model, model_identity, model_profile, nesting
+from langchain_moa._models.members import Member, to_members
+from langchain_moa._runtime.layer_clock import Limits
 from langchain_moa.lineups import Lineup, get_lineup
-from langchain_moa.models import build_model, model_identity, model_profile, nesting
-from langchain_moa.proposers import Member, Proposer, to_members
+from langchain_moa.proposers import Proposer
 
 ProposerLike = str | Proposer | Runnable[Any, Any]
 """What a user may write for a proposer."""

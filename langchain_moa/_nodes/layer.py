@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeVar
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langchain_moa._messages.prompts import Render, with_references, with_references_at_the_tail
+from langchain_moa._messages.trimming import fit_references
+from langchain_moa._models.factory import model_profile
+from langchain_moa._runtime.events import Event, is_plain
+from langchain_moa._runtime.layer_clock import LayerClock, Limits
 from langchain_moa.answer_keys import AnswerKey, answer_of
-from langchain_moa.events import Event, is_plain
 from langchain_moa.exceptions import MoAError, ProposersFailedError, describe
-from langchain_moa.fitting import fit_references
-from langchain_moa.limits import LayerClock, Limits
-from langchain_moa.models import model_profile
-from langchain_moa.prompts import Render, with_references, with_references_at_the_tail
 from langchain_moa.state import MoAState, ProposerCall, Reference, Status
 
 _T = TypeVar("_T")

@@ -27,11 +27,11 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
 
-from langchain_moa.events import Call, enclosing_writer
+from langchain_moa._messages.usage import total_usage
+from langchain_moa._runtime.events import Call, enclosing_writer
+from langchain_moa._runtime.sync_bridge import check_not_left_behind, in_thread, outcome, start
+from langchain_moa._runtime.tracing import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
 from langchain_moa.exceptions import DeadlineError
-from langchain_moa.handlers import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
-from langchain_moa.sync import check_not_left_behind, in_thread, outcome, start
-from langchain_moa.usage import total_usage
 
 
 @dataclass(kw_only=True, eq=False)

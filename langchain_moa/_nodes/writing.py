@@ -11,10 +11,10 @@ from langchain_core.messages import AIMessage, message_chunk_to_message
 from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from langchain_core.runnables import Runnable
 
+from langchain_moa._models.factory import model_name
+from langchain_moa._nodes.layer import Question
+from langchain_moa._runtime.sync_bridge import call
 from langchain_moa.exceptions import describe
-from langchain_moa.layer import Question
-from langchain_moa.models import model_name
-from langchain_moa.sync import call
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from langgraph.channels import UntrackedValue
 
-from langchain_moa.limits import LayerClock, Limits
+from langchain_moa._runtime.layer_clock import LayerClock, Limits
 
 _Decision = TypeVar("_Decision")
 

@@ -10,15 +10,15 @@ from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_moa.events import Event, child_config, current_tools, emit
+from langchain_moa._messages.conversation import finish_reason, is_cut_off, reference_text
+from langchain_moa._models.members import Member
+from langchain_moa._nodes.layer import Layer, Question
+from langchain_moa._runtime.events import Event, child_config, current_tools, emit
+from langchain_moa._runtime.layer_clock import LayerClock, LayerClosedError
+from langchain_moa._runtime.sync_bridge import AsyncNode, call
+from langchain_moa._runtime.turn_references import Turns
 from langchain_moa.exceptions import MoAError, describe
-from langchain_moa.layer import Layer, Question
-from langchain_moa.limits import LayerClock, LayerClosedError
-from langchain_moa.proposers import Member
 from langchain_moa.state import Failure, MoAState, ProposerCall, Reference, Status
-from langchain_moa.sync import AsyncNode, call
-from langchain_moa.turns import Turns
-from langchain_moa.views import finish_reason, is_cut_off, reference_text
 
 logger = logging.getLogger(__name__)
 

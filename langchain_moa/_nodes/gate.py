@@ -10,12 +10,12 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs
 from langgraph.types import Command
 
-from langchain_moa.events import child_config
-from langchain_moa.layer import Layer
-from langchain_moa.proposers import Member
+from langchain_moa._models.members import Member
+from langchain_moa._nodes.layer import Layer
+from langchain_moa._runtime.events import child_config
+from langchain_moa._runtime.sync_bridge import AsyncNode, call
+from langchain_moa._runtime.turn_references import Rule
 from langchain_moa.state import GateCall, MoAState, ProposerCall
-from langchain_moa.sync import AsyncNode, call
-from langchain_moa.turns import Rule
 
 
 class AskRule(AsyncNode[MoAState, Command[str]]):

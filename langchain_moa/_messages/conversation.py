@@ -13,7 +13,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_moa.prompts import ADVISER, CONTINUE, with_system
+from langchain_moa._messages.prompts import ADVISER, CONTINUE, with_system
 
 # A block may never be closed, and some models' templates open it for them. In backticks, an answer speaks of the tag.
 _THINKING = re.compile(

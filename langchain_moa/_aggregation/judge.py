@@ -13,12 +13,12 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.constants import TAG_NOSTREAM
 from pydantic import BaseModel
 
-from langchain_moa.aggregation import Aggregation, Step, UnusableError
+from langchain_moa._aggregation.aggregation import Aggregation, Step, UnusableError
+from langchain_moa._messages.conversation import fitting_content, is_cut_off, reference_text
+from langchain_moa._models.factory import model_name, model_profile, quiet
+from langchain_moa._nodes.layer import Layer
+from langchain_moa._runtime.sync_bridge import call
 from langchain_moa.exceptions import describe
-from langchain_moa.layer import Layer
-from langchain_moa.models import model_name, model_profile, quiet
-from langchain_moa.sync import call
-from langchain_moa.views import fitting_content, is_cut_off, reference_text
 
 
 class Judges:

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
+from langchain_moa._messages.prompts import Render, paper, to_analyze, to_select, with_analysis
+from langchain_moa._runtime.ballot import Ballot
 from langchain_moa.answer_keys import AnswerKey, answer_of
-from langchain_moa.ballot import Ballot
 from langchain_moa.exceptions import MoAError, describe
-from langchain_moa.prompts import Render, paper, to_analyze, to_select, with_analysis
 from langchain_moa.state import Reference
 
 Mode = Literal["synthesize", "select", "vote", "analyze"]

@@ -128,7 +128,7 @@ def _chat_openai(name: str, **options: Any) -> BaseChatModel:
 
 def _openai_sdk() -> dict[str, Any]:
     """Return what all models that use the OpenAI SDK are built with."""
-    from langchain_moa.http import http_clients
+    from langchain_moa._models.transport import http_clients
 
     return {"max_retries": _MAX_RETRIES, "stream_usage": True, **http_clients()}
 

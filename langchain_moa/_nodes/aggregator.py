@@ -12,16 +12,16 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.aggregation import Aggregation, Mode, Outcome, plan
-from langchain_moa.events import Event, child_config, current_call, current_tools, emit, is_plain
-from langchain_moa.judging import Asking, Judges
-from langchain_moa.layer import Layer, Question
-from langchain_moa.models import model_name, model_profile
+from langchain_moa._aggregation.aggregation import Aggregation, Mode, Outcome, plan
+from langchain_moa._aggregation.judge import Asking, Judges
+from langchain_moa._messages.conversation import adviser_view, fitting_content
+from langchain_moa._models.factory import model_name, model_profile
+from langchain_moa._nodes.layer import Layer, Question
+from langchain_moa._nodes.writing import Attempt
+from langchain_moa._runtime.events import Event, child_config, current_call, current_tools, emit, is_plain
+from langchain_moa._runtime.sync_bridge import AsyncNode
+from langchain_moa._runtime.turn_references import Turns
 from langchain_moa.state import MoAState, Reference
-from langchain_moa.sync import AsyncNode
-from langchain_moa.turns import Turns
-from langchain_moa.views import adviser_view, fitting_content
-from langchain_moa.writing import Attempt
 
 
 class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Hashable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from langchain_moa.ballot import Ballot
+from langchain_moa._runtime.ballot import Ballot
 
 _Answer = TypeVar("_Answer")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.events import current_tools
+from langchain_moa._runtime.events import current_tools
 from langchain_moa.state import MoAState
 
 Rule = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]

@@ -1,0 +1,1 @@
+"""The ways to aggregate, one per file."""

@@ -1,0 +1,1 @@
+"""What goes to models, and what comes back: pure functions on messages."""

@@ -1,0 +1,1 @@
+"""From a string to a chat model, and its connections."""

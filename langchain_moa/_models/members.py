@@ -1,0 +1,105 @@
+"""Members: who is asked in a layer, ready for a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable
+
+from langchain_moa._messages.conversation import adviser_view, fitting_content
+from langchain_moa._messages.prompts import with_system
+from langchain_moa._models.factory import build_model, model_name, model_profile, quiet
+from langchain_moa.proposers import Proposer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Member:
+    """One proposer of one layer, ready to be asked."""
+
+    name: str
+    model: Runnable[Any, Any]
+    """Who is asked."""
+
+    model_name: str
+    instructions: str | None
+    timeout: float
+    """Seconds that one answer may take."""
+
+    def view(self, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
+        """Return what this proposer sees of the conversation, before any references."""
+        seen = fitting_content(adviser_view(messages, tools), model_profile(self.model))
+        return with_system(seen, self.instructions) if self.instructions else seen
+
+
+def to_members(
+    proposers: Iterable[str | Proposer | Runnable[Any, Any]],
+    *,
+    temperature: float | None,
+    max_tokens: int | None,
+    timeout: float,
+    cache: bool = True,
+) -> list[Member]:
+    """Build the members of a layer: one per sample, with names that are unique in it.
+
+    Args:
+        proposers: As the user wrote them.
+        temperature: For models given as strings.
+        max_tokens: For models given as strings.
+        timeout: Seconds that one answer may take.
+        cache: Whether models given as strings may answer from a cache.
+    """
+    as_proposers = [p if isinstance(p, Proposer) else Proposer(model=p) for p in proposers]
+    samples = [p for p in as_proposers for _ in range(p.samples)]
+    members: list[Member] = []
+    taken: set[str] = set()
+    for proposer in samples:
+        is_repeated = sum(_same(proposer.model, other.model) for other in samples) > 1
+        limit = timeout if proposer.timeout is None else proposer.timeout
+        if isinstance(proposer.model, str):
+            model: Runnable[Any, Any] = build_model(
+                proposer.model,
+                temperature=temperature if proposer.temperature is None else proposer.temperature,
+                max_tokens=max_tokens if proposer.max_tokens is None else proposer.max_tokens,
+                timeout=limit,
+                cache=cache,
+            )
+        else:
+            model = proposer.model
+        known_as = model_name(model)
+        name = _unique(proposer.name or known_as.rpartition("/")[2].lower(), taken)
+        taken.add(name)
+        members.append(
+            Member(
+                name=name,
+                model=_quiet(model, proposer, is_repeated=is_repeated),
+                model_name=known_as,
+                instructions=proposer.instructions,
+                timeout=limit,
+            )
+        )
+    return members
+
+
+def _same(model: str | Runnable[Any, Any], other: str | Runnable[Any, Any]) -> bool:
+    return model == other if isinstance(model, str) else model is other
+
+
+def _quiet(model: Runnable[Any, Any], proposer: Proposer, *, is_repeated: bool) -> Runnable[Any, Any]:
+    """Return the model as it is asked: never token by token, with the proposer's own sampling."""
+    # From a cache, all samples would be the same.
+    silent = quiet(model, cache=not is_repeated)
+    own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens}
+    if isinstance(proposer.model, str) or not (own := {k: v for k, v in own.items() if v is not None}):
+        return silent
+    return silent.bind(**own)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    number, candidate = 1, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}-{number}"
+    return candidate

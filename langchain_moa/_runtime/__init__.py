@@ -1,0 +1,1 @@
+"""One run of the graph: its context, its clock, its traces."""
