@@ -13,7 +13,7 @@ Ending = Literal["ok", "truncated", "filtered", "unknown"]
 
 # Where packages put the reason, in `response_metadata` or, as langchain-cohere and ChatBedrock do, `additional_kwargs`.
 _KEYS = (
-    "finish_reason",  # OpenAI Chat, Azure, Together, Gemini, Mistral, Groq, Cohere, xAI, DeepSeek, Fireworks, OpenRouter
+    "finish_reason",  # OpenAI Chat, Together, Gemini, Mistral, Groq, Cohere, xAI, DeepSeek, Fireworks, OpenRouter
     "stop_reason",  # Anthropic, ChatBedrock
     "stopReason",  # ChatBedrockConverse
     "done_reason",  # Ollama

@@ -22,7 +22,7 @@ _PER_MESSAGE = 5
 
 # Measured on 30 kinds of text (prose, code, JSON, tables, LaTeX, base64, eight other languages, emoji) with the
 # tokenizers of GPT-4, GPT-4o, Claude 2, DeepSeek-V3 and SmolLM2. None needs more than 1.25 times the estimate, which
-# `_SHARE_OF_WINDOW` allows for, except for words made of random letters and for characters picked at random.
+# `_SHARE_OF_WINDOW` allows for, except for words made of random letters (2.2 times).
 _PER_LOWER_CASE_LETTER = 0.29
 _PER_UPPER_CASE_LETTER = 0.55
 _PER_BYTE_AFTER_THE_FIRST = 1.15
@@ -38,7 +38,7 @@ def estimate_tokens(text: str) -> int:
 
     Letters of words count by the share of a word that they are; digits, punctuation and the characters of words that
     no language has (longer than 24: base64, minified code) are a token each; a character outside ASCII counts by its
-    UTF-8 bytes: a good token for Arabic or Cyrillic, two for Chinese, three for an emoji.
+    UTF-8 bytes: about one token for Arabic or Cyrillic, two for Chinese, three for an emoji.
 
     Returns:
         At most the number of the text's UTF-8 bytes.
