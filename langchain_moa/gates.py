@@ -13,7 +13,8 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
 
-from langchain_moa._messages.conversation import adviser_view, is_cut_off, reference_text
+from langchain_moa._messages.conversation import adviser_view, reference_text
+from langchain_moa._messages.endings import ending
 from langchain_moa._models.factory import build_model, quiet
 from langchain_moa.answer_keys import AnswerKey, answer_of, final_answer
 
@@ -76,7 +77,7 @@ def _scout(model: str | Runnable[Any, Any], answer_key: AnswerKey) -> Runnable[A
 
 
 def _read(reply: Any, *, answer_key: AnswerKey) -> Any:
-    return None if is_cut_off(reply) else answer_of(reference_text(reply), answer_key)
+    return answer_of(reference_text(reply), answer_key) if ending(reply) == "ok" else None
 
 
 def _nothing(_: Any) -> None:

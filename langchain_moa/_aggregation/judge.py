@@ -14,7 +14,8 @@ from langgraph.constants import TAG_NOSTREAM
 from pydantic import BaseModel
 
 from langchain_moa._aggregation.aggregation import Aggregation, Step, UnusableError
-from langchain_moa._messages.conversation import fitting_content, is_cut_off, reference_text
+from langchain_moa._messages.conversation import fitting_content, reference_text
+from langchain_moa._messages.endings import is_cut_off
 from langchain_moa._models.factory import model_name, model_profile, quiet
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._runtime.sync_bridge import call

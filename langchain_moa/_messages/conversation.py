@@ -6,52 +6,29 @@ shown as text and never run.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from langchain_moa._messages.blocks import as_text, needed_input, placeholder, sendable, to_json
 from langchain_moa._messages.prompts import ADVISER, CONTINUE, with_system
-
-# A block may never be closed, and some models' templates open it for them. In backticks, an answer speaks of the tag.
-_THINKING = re.compile(
-    r"(?<!`)<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A(?:(?!<think).)*</think(?:ing)?>", re.DOTALL | re.IGNORECASE
-)
-
-_TAG = re.compile("</?think", re.IGNORECASE)
-
-# Which input of a model's profile a content block needs.
-_INPUT_OF_BLOCK = {
-    "image": "image_inputs",
-    "image_url": "image_inputs",
-    "audio": "audio_inputs",
-    "input_audio": "audio_inputs",
-    "video": "video_inputs",
-    "file": "pdf_inputs",
-}
+from langchain_moa._messages.reasoning import without_reasoning
 
 
-def reference_text(reply: BaseMessage) -> str:
-    """Return what others see of a proposer's reply: its text, without reasoning, and its tool calls as text."""
-    text: str = reply.text
-    if _TAG.search(text):  # the whole pattern takes a hundred times as long on a long answer
-        text = _THINKING.sub("", text)
-    # A lone surrogate, which JSON can carry, can't be sent on: it has no UTF-8 form.
-    text = text.encode("utf-8", "replace").decode("utf-8").strip()
-    return "\n".join(filter(None, [text, *_calls_as_text(reply)]))
+def reference_text(reply: BaseMessage | str) -> str:
+    """Return what others see of a proposer's reply: its text, without reasoning, and its tool calls as text.
 
+    What the provider's own tools did (a web search, say) is not shown: the text says what came of it.
 
-def is_cut_off(reply: BaseMessage) -> bool:
-    """Tell whether a reply ended because it may have no more tokens."""
-    return finish_reason(reply) in ("length", "max_tokens")
-
-
-def finish_reason(reply: BaseMessage) -> str | None:
-    """Return why a provider says that a reply ended."""
-    reason: str | None = reply.response_metadata.get("finish_reason") or reply.response_metadata.get("stop_reason")
-    return reason
+    Returns:
+        A text that can be sent on: it has no lone surrogates.
+    """
+    if isinstance(reply, str):
+        reply = AIMessage(reply)
+    text = without_reasoning(str(reply.text)).strip()
+    return sendable("\n".join(filter(None, [text, *_calls_as_text(reply)])))
 
 
 def adviser_view(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
@@ -63,16 +40,14 @@ def adviser_view(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[
 
     Returns:
         No tool calls and no tool messages; user and assistant take turns; the last turn is the user's and not empty.
-            Providers answer 400 to a conversation that is otherwise.
+            Providers answer 400 to a conversation that is otherwise. Where messages of several speakers become one
+            turn, each speaker's name stands before the text.
     """
+    shown = [message for message in map(_without_tools, messages) if not _is_empty(message)]
     turns: list[BaseMessage] = []
-    for message in map(_without_tools, messages):
-        if _is_empty(message):
-            continue
-        if turns and type(turns[-1]) is type(message) and isinstance(message, HumanMessage | AIMessage):
-            turns[-1] = _joined(turns[-1], message)
-        else:
-            turns.append(message)
+    for kind, messages_of_kind in groupby(shown, type):
+        group = list(messages_of_kind)
+        turns += [_joined(group)] if issubclass(kind, HumanMessage | AIMessage) else group
     if not turns or not isinstance(turns[-1], HumanMessage):
         turns.append(HumanMessage(CONTINUE))
     if not tools:
@@ -88,7 +63,7 @@ def fitting_content(messages: Iterable[BaseMessage], profile: Mapping[str, Any] 
         messages: The conversation. It is not changed.
         profile: The model's. What it does not mention is passed on.
     """
-    refused = {block for block, needs in _INPUT_OF_BLOCK.items() if (profile or {}).get(needs) is False}
+    refused = {needs for needs, takes in (profile or {}).items() if takes is False}
     return [_with_placeholders(message, refused) for message in messages] if refused else list(messages)
 
 
@@ -96,36 +71,57 @@ def _without_tools(message: BaseMessage) -> BaseMessage:
     if isinstance(message, ToolMessage):
         name = f" of {message.name}" if message.name else ""
         failed = " (failed)" if message.status == "error" else ""
-        return HumanMessage(f"[tool result{name}{failed}: {_as_text(message)}]")
-    if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
-        return AIMessage("\n".join(filter(None, [message.text, *_calls_as_text(message)])))
-    if isinstance(message, AIMessage) and not isinstance(message.content, str):
-        return AIMessage(message.text)
-    return message
+        return HumanMessage(sendable(f"[tool result{name}{failed}: {_content_as_text(message)}]"))
+    if not isinstance(message, AIMessage):
+        return message
+    shown = [*_server_tools_as_text(message), message.text, *_calls_as_text(message)]
+    if len(shown) == 1 and isinstance(message.content, str):
+        return message
+    return AIMessage("\n".join(filter(None, shown)), name=message.name)
 
 
 def _calls_as_text(message: BaseMessage) -> list[str]:
     if not isinstance(message, AIMessage):
         return []
-    calls = [f"{call['name']}({json.dumps(call['args'], ensure_ascii=False)})" for call in message.tool_calls]
-    calls += [f"{call['name']}({call['args']})" for call in message.invalid_tool_calls]
-    return [f"[called tool: {call}]" for call in calls]
+    calls = [_call_as_text(call["name"], to_json(call["args"])) for call in message.tool_calls]
+    return calls + [_call_as_text(call["name"], call["args"]) for call in message.invalid_tool_calls]
 
 
-def _as_text(message: BaseMessage) -> str:
+def _call_as_text(name: str | None, arguments: str | None) -> str:
+    return sendable(f"[called tool: {name}({arguments})]")
+
+
+def _server_tools_as_text(message: AIMessage) -> list[str]:
+    """Return what a provider's own tools were asked and gave, such as a web search."""
+    if isinstance(message.content, str) and "executed_tools" not in message.additional_kwargs:  # Groq's are there
+        return []
+    try:
+        blocks: Sequence[Mapping[str, Any]] = message.content_blocks
+    except Exception:  # the translators of langchain-core 1.8 fail on blocks that are not as a provider makes them
+        blocks = [block for block in message.content if isinstance(block, dict)]
+    names = {block.get("id"): block.get("name") for block in blocks if block.get("type") == "server_tool_call"}
+    shown = []
+    for block in blocks:
+        if block.get("type") == "server_tool_call":
+            shown.append(_call_as_text(block.get("name"), to_json(block.get("args"))))
+        elif block.get("type") == "server_tool_result":
+            name = names.get(block.get("tool_call_id"))
+            failed = " (failed)" if block.get("status") == "error" else ""
+            output = block.get("output")
+            result = output if isinstance(output, str) else to_json(output)
+            shown.append(sendable(f"[tool result{f' of {name}' if name else ''}{failed}: {result}]"))
+    return shown
+
+
+def _content_as_text(message: BaseMessage) -> str:
     """Return a message's content as text, with placeholders: base64 is never put into a prompt."""
-    return _with_placeholders(message, set(_INPUT_OF_BLOCK)).text
+    return message.content if isinstance(message.content, str) else "".join(map(as_text, message.content))
 
 
 def _with_placeholders(message: BaseMessage, refused: set[str]) -> BaseMessage:
-    if isinstance(message.content, str):
+    if isinstance(message.content, str) or not any(needed_input(block) in refused for block in message.content):
         return message
-    content = [
-        {"type": "text", "text": f"[{block['type'].removesuffix('_url').removeprefix('input_')} left out]"}
-        if isinstance(block, dict) and block.get("type") in refused
-        else block
-        for block in message.content
-    ]
+    content = [placeholder(block) if needed_input(block) in refused else block for block in message.content]
     return message.model_copy(update={"content": content})
 
 
@@ -137,10 +133,29 @@ def _is_empty(message: BaseMessage) -> bool:
     )
 
 
-def _joined(first: BaseMessage, second: BaseMessage) -> BaseMessage:
-    if isinstance(first.content, str) and isinstance(second.content, str):
-        return first.model_copy(update={"content": f"{first.content}\n\n{second.content}"})
-    return first.model_copy(update={"content": [*_blocks(first), *_blocks(second)]})
+def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:
+    first, *others = messages
+    if not others:
+        return first
+    update: dict[str, Any] = {}
+    if len({message.name for message in messages}) > 1:
+        messages = list(map(_with_speaker, messages))
+        update["name"] = None
+    if all(isinstance(message.content, str) for message in messages):
+        update["content"] = "\n\n".join(str(message.content) for message in messages)
+    else:
+        update["content"] = [block for message in messages for block in _blocks(message)]
+    return first.model_copy(update=update)
+
+
+def _with_speaker(message: BaseMessage) -> BaseMessage:
+    if not message.name:
+        return message
+    if isinstance(message.content, str):
+        content: str | list[Any] = f"{message.name}: {message.content}"
+    else:
+        content = [{"type": "text", "text": f"{message.name}: "}, *message.content]
+    return message.model_copy(update={"content": content})
 
 
 def _blocks(message: BaseMessage) -> list[Any]:

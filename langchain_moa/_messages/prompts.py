@@ -141,8 +141,11 @@ def with_system(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]
 
 
 def _fenced(task: str, references: Sequence[str]) -> str:
-    """Put each reference between lines with a mark that is made from all of them, and so is in none of them."""
-    mark = hashlib.sha256("\0".join(references).encode()).hexdigest()[:12]
+    """Put each reference between lines with a mark that is made from all of them, and is in none of them."""
+    # A hash, so that equal prompts stay equal for caches. Lone surrogates have no UTF-8 form of their own.
+    digest = hashlib.sha256("\0".join(references).encode("utf-8", "surrogatepass"))
+    while any((mark := digest.hexdigest()[:12]) in text for text in references):
+        digest.update(b"again")
     blocks = [f"[response {n} {mark}]\n{text}\n[end {n} {mark}]" for n, text in enumerate(references, 1)]
     return "\n\n".join([f"{task} {UNTRUSTED.format(mark=mark)}", *blocks])
 

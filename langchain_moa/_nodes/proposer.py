@@ -10,7 +10,8 @@ from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_moa._messages.conversation import finish_reason, is_cut_off, reference_text
+from langchain_moa._messages.conversation import reference_text
+from langchain_moa._messages.endings import finish_reason, is_cut_off
 from langchain_moa._models.members import Member
 from langchain_moa._nodes.layer import Layer, Question
 from langchain_moa._runtime.events import Event, child_config, current_tools, emit
