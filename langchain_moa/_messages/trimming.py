@@ -22,8 +22,8 @@ _PER_MESSAGE = 5
 
 # Measured on 30 kinds of text (prose, code, JSON, tables, LaTeX, base64, eight other languages, emoji) with the
 # tokenizers of GPT-4, GPT-4o, Claude 2, DeepSeek-V3 and SmolLM2. None needs more than 1.25 times the estimate, which
-# `_SHARE_OF_WINDOW` allows for, except for words made of random letters (2.2 times).
-_PER_LOWER_CASE_LETTER = 0.29
+# `_SHARE_OF_WINDOW` allows for, except for words made of random letters (twice as many).
+_PER_LOWER_CASE_LETTER = 0.33
 _PER_UPPER_CASE_LETTER = 0.55
 _PER_BYTE_AFTER_THE_FIRST = 1.15
 _PER_LINE = 0.3
