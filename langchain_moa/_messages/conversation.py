@@ -128,9 +128,8 @@ def _with_placeholders(message: BaseMessage, refused: set[str]) -> BaseMessage:
 def _is_empty(message: BaseMessage) -> bool:
     if isinstance(message.content, str):
         return not message.content.strip()
-    return all(isinstance(block, dict) and block.get("type") == "text" for block in message.content) and not (
-        message.text.strip()
-    )
+    is_text = (isinstance(block, str) or block.get("type") == "text" for block in message.content)
+    return all(is_text) and not message.text.strip()
 
 
 def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:
