@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from itertools import takewhile
 
-# Spaces are tags' as well. In backticks, an answer speaks of the tag.
+# Tags may have spaces before their end.
 _TAG = re.compile(
-    r"(?P<opens_line>^[ \t]*+)?(?<!`)<(?P<closing>/?)think(?:ing)?\s*+>(?P<ends_line>[ \t]*+$)?",
+    r"(?P<opens_line>^[ \t]*+)?<(?P<closing>/?)think(?:ing)?\s*+>(?P<ends_line>[ \t]*+$)?",
     re.IGNORECASE | re.MULTILINE,
 )
 _CODE_FENCE = "```"
@@ -23,7 +23,7 @@ def without_reasoning(text: str) -> str:
       model's chat template had opened it.
     - Tags in backticks and in code blocks are prose.
     """
-    tags = list(_TAG.finditer(text))
+    tags = [tag for tag in _TAG.finditer(text) if not _is_quoted(tag)]
     start = _end_of_opened_by_template(text, tags)
     kept: list[str] = []
     opening: re.Match[str] | None = None
@@ -57,6 +57,12 @@ def _end_of_opened_by_template(text: str, tags: list[re.Match[str]]) -> int:
         if not in_code and (_opens_line(tag) or tag["ends_line"] is not None):
             end = tag.end()
     return end
+
+
+def _is_quoted(tag: re.Match[str]) -> bool:
+    """Tell whether a tag is in backticks. Reasoning may end with some: only those around a closing tag quote it."""
+    before, after = tag.string[tag.start() - 1 : tag.start()], tag.string[tag.end() : tag.end() + 1]
+    return before == "`" and (after == "`" or not tag["closing"])
 
 
 def _opens_line(tag: re.Match[str]) -> bool:

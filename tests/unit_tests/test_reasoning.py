@@ -21,6 +21,7 @@ REASONING = {
     "after a word": "42\n<think>\nsecret\n</think>",
     "over lines within a line": "42 <think>\nsecret\n</think>",
     "after prose about the tag": "42: a <think> tag.\n<think>secret</think>",
+    "code at the end": "<think>so it is `secret`</think>42",
     "an unclosed code block inside": "<think>```python\nsecret</think>4<think>secret</think>2",
 }
 
