@@ -3,10 +3,10 @@ from typing import get_args
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_moa._aggregation.aggregation import Mode
 from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
-from langchain_moa._aggregation.aggregation import Mode
 from langchain_moa.cli import main, options
 from langchain_moa.cli.app import app
 from langchain_moa.cli.markdown import split_finished
