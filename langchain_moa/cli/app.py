@@ -9,11 +9,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_moa.cli import ask, chat, doctor, download, lineups, serve
-from langchain_moa.cli.errors import explain, is_expected
+from langchain_moa.cli.commands import ask, chat, doctor, download, lineups, serve
+from langchain_moa.cli.error_messages import explain, is_expected
 from langchain_moa.cli.evaluation import app as evaluation
-from langchain_moa.cli.options import Debug, debugging
-from langchain_moa.cli.text import clean
+from langchain_moa.cli.mixture_options import Debug, debugging
+from langchain_moa.cli.terminal.text import clean
 
 
 class _Group(TyperGroup):

@@ -22,13 +22,13 @@ from langchain_core.messages import (
 from rich.console import Console
 from rich.text import Text
 
-from langchain_moa.cli.answer import run_answer
-from langchain_moa.cli.errors import explain, is_expected
-from langchain_moa.cli.lineups import describe
-from langchain_moa.cli.options import Mixture
-from langchain_moa.cli.prompt import Prompt
-from langchain_moa.cli.text import clean, one_line
-from langchain_moa.cli.view import open_view, print_references, show_summary
+from langchain_moa.cli.commands.lineups import describe
+from langchain_moa.cli.error_messages import explain, is_expected
+from langchain_moa.cli.mixture_options import Mixture
+from langchain_moa.cli.run_answer import run_answer
+from langchain_moa.cli.terminal.answer_view import open_view, print_references, show_summary
+from langchain_moa.cli.terminal.prompt import Prompt
+from langchain_moa.cli.terminal.text import clean, one_line
 from langchain_moa.lineups import get_lineup
 
 # Source: togethercomputer/MoA, bot.py::main.

@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import model_validator
 
-from langchain_moa.local.server import TOKENS_PER_SLOT, client_of
+from langchain_moa.local.llama_server import TOKENS_PER_SLOT, client_of
 from langchain_moa.local.structured import in_schema, parsed
 from langchain_moa.local.weights import DEFAULT_FILE, find_weights
 

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from langchain_moa.server.auth import RequireKey
+from langchain_moa.server.api_errors import ApiError
 from langchain_moa.server.completions import ChatCompletions
-from langchain_moa.server.disconnects import CancelWhenGone
-from langchain_moa.server.errors import ApiError
-from langchain_moa.server.limits import Admit, Gate
 from langchain_moa.server.metrics import Metrics
-from langchain_moa.server.observing import Observe
+from langchain_moa.server.middleware.admission import Admit, Gate
+from langchain_moa.server.middleware.auth import RequireKey
+from langchain_moa.server.middleware.disconnects import CancelWhenGone
+from langchain_moa.server.middleware.observing import Observe
 from langchain_moa.server.page import page_routes
 from langchain_moa.server.served import Served
 

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from langchain_moa.server.errors import ApiError
+from langchain_moa.server.api_errors import ApiError
 
 # For a whole body: none may hold memory for ever by coming byte by byte. Pictures over a slow line take a while.
 _SECONDS = 120

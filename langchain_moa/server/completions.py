@@ -17,9 +17,9 @@ from starlette.responses import Response
 
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.local import ChatLocal
+from langchain_moa.server.api_errors import ApiError, UnavailableModelError, UnknownModelError, explain
 from langchain_moa.server.encoding import Json
-from langchain_moa.server.errors import ApiError, UnavailableModelError, UnknownModelError, explain
-from langchain_moa.server.observing import Exchange, exchange
+from langchain_moa.server.middleware.observing import Exchange, exchange
 from langchain_moa.server.requests import Completion, parse
 from langchain_moa.server.responses import Answer, CompletionStream
 from langchain_moa.server.served import Served

@@ -14,10 +14,10 @@ from prometheus_client import (
     generate_latest,
 )
 
-from langchain_moa.server.limits import Gate
+from langchain_moa.server.middleware.admission import Gate
 
 if TYPE_CHECKING:
-    from langchain_moa.server.observing import Exchange
+    from langchain_moa.server.middleware.observing import Exchange
 
 # Seconds; a mixture's first token waits for its proposers.
 _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)

@@ -8,8 +8,8 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 
+from langchain_moa.server.api_errors import ApiError, field_error
 from langchain_moa.server.body import parse_json
-from langchain_moa.server.errors import ApiError, field_error
 from langchain_moa.server.overrides import Overrides
 
 # Known to OpenAI's or Together's API, and why it is not there.

@@ -14,7 +14,7 @@ from openai import OpenAIError
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.exceptions import MoAError
 from langchain_moa.lineups import LINEUPS
-from langchain_moa.server.errors import UnavailableModelError, UnknownModelError, explain
+from langchain_moa.server.api_errors import UnavailableModelError, UnknownModelError, explain
 
 DEFAULT = "moa-1"
 

@@ -7,10 +7,10 @@ from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
 from langchain_moa._aggregation.aggregation import Mode
-from langchain_moa.cli import main, options
+from langchain_moa.cli import main, mixture_options
 from langchain_moa.cli.app import app
-from langchain_moa.cli.markdown import split_finished
-from langchain_moa.cli.summary import summarize
+from langchain_moa.cli.terminal.answer_summary import summarize
+from langchain_moa.cli.terminal.markdown import split_finished
 from langchain_moa.gates import unless_small_talk
 from langchain_moa.lineups import LINEUPS
 from tests.fakes import ScriptedChatModel
@@ -149,7 +149,7 @@ VERDICT = verdict(2, "It is\x1b[31m right.")
 
 
 def test_the_modes_are_chat_moas():
-    (mode, _) = get_args(get_args(options.Aggregation)[0])
+    (mode, _) = get_args(get_args(mixture_options.Aggregation)[0])
     assert get_args(mode) == get_args(Mode)
 
 

@@ -51,7 +51,9 @@ def test_importing_it_loads_no_extra_and_no_provider():
 
 
 def test_importing_the_evaluations_and_answering_loads_no_statistics():
-    loaded = loaded_by("langchain_moa.evals, langchain_moa.evals.benchmarks, langchain_moa.evals.generate")
+    loaded = loaded_by(
+        "langchain_moa.evals, langchain_moa.evals.benchmarks.loading, langchain_moa.evals.running.generate_answers"
+    )
     assert not {"numpy", "sklearn", "plotly"} & loaded
 
 
@@ -83,10 +85,10 @@ TIERS = (
 )
 
 
-EVALS = sorted((PACKAGE / "evals").glob("*.py"))
+EVALS = sorted((PACKAGE / "evals").rglob("*.py"))
 
 
-@pytest.mark.parametrize("module", EVALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("module", EVALS, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_evaluations_know_of_no_mixture(module):
     outside = {name for name in imports_of(module) if not name.startswith("langchain_moa.evals")}
     assert outside <= {"langchain_moa.answer_keys", "langchain_moa.exceptions"}

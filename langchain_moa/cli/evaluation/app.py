@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_moa.cli.evaluation import exchange, generate, judge, leave_one_out, report, run
+from langchain_moa.cli.evaluation.commands import generate, import_export, judge, leave_one_out, report, run
 
 
 class _Resumable(TyperGroup):
@@ -38,6 +38,13 @@ def _find_modules() -> None:
         sys.path.append("")
 
 
-for _command in (run.run, generate.generate, judge.judge, report.report, leave_one_out.leave_one_out, exchange.export):
+for _command in (
+    run.run,
+    generate.generate,
+    judge.judge,
+    report.report,
+    leave_one_out.leave_one_out,
+    import_export.export,
+):
     app.command()(_command)
-app.command(name="import")(exchange.import_)
+app.command(name="import")(import_export.import_)

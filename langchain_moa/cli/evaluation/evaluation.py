@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langchain_moa.cli.evaluation.specs import find_twice, split_name
+from langchain_moa.cli.evaluation.system_specs import find_twice, split_name
 
 if TYPE_CHECKING:
-    from langchain_moa.evals.preferences import JudgeMode
-    from langchain_moa.evals.store import Store
+    from langchain_moa.evals.benchmarks.alpaca_eval_judge import JudgeMode
+    from langchain_moa.evals.results.store import Store
     from langchain_moa.evals.systems import System
     from langchain_moa.evals.types import Answer, Benchmark, Question
 
@@ -38,7 +38,7 @@ class Evaluation:
             ValueError: One is unknown, or two have one name.
             DatasetError: The file of one can't be had.
         """
-        from langchain_moa.evals.benchmarks import Ungraded, load_benchmark
+        from langchain_moa.evals.benchmarks.loading import Ungraded, load_benchmark
 
         benchmarks = [load_benchmark(spec, grader=Ungraded()) for spec in self.bench]
         if twice := find_twice([benchmark.name for benchmark in benchmarks]):
@@ -57,9 +57,9 @@ class Evaluation:
 
     def foreseen_benchmarks(self) -> list[Benchmark]:
         """Return the benchmarks as they will be judged, a pairwise task with made-up answers of the baseline's."""
-        from langchain_moa.evals.benchmarks import PUBLISHED, load_benchmark
-        from langchain_moa.evals.estimate import usual_answer
-        from langchain_moa.evals.pairwise import Pairwise
+        from langchain_moa.evals.benchmarks.loading import PUBLISHED, load_benchmark
+        from langchain_moa.evals.graders.pairwise import Pairwise
+        from langchain_moa.evals.running.estimate import usual_answer
 
         if self.grader != _PAIRWISE:
             return self.graded_benchmarks()
@@ -72,7 +72,7 @@ class Evaluation:
 
     def needs_judge(self, benchmark: Benchmark, *, system: str | None = None) -> bool:
         """Tell whether anybody is asked for a benchmark's verdicts, on a certain system if one is named."""
-        from langchain_moa.evals.benchmarks import PUBLISHED
+        from langchain_moa.evals.benchmarks.loading import PUBLISHED
 
         # The baseline's comparison with itself is a tie without asking.
         is_compared = self.grader == _PAIRWISE and (system is None or system != self.baseline)
@@ -98,8 +98,8 @@ class Evaluation:
             raise ValueError(_NO_BASELINE)
 
     def _graded(self, benchmark: Benchmark, spec: str) -> Benchmark:
-        from langchain_moa.evals.benchmarks import PUBLISHED, load_benchmark
-        from langchain_moa.evals.pairwise import Pairwise
+        from langchain_moa.evals.benchmarks.loading import PUBLISHED, load_benchmark
+        from langchain_moa.evals.graders.pairwise import Pairwise
 
         if self.grader != _PAIRWISE or spec in PUBLISHED:
             return load_benchmark(spec, grader=self.grader, judge_mode=self.judge_mode)
@@ -110,13 +110,13 @@ class Evaluation:
 
     def questions(self, benchmark: Benchmark) -> list[Question]:
         """Return the questions that are asked."""
-        from langchain_moa.evals.sampling import sample
+        from langchain_moa.evals.benchmarks.sampling import sample
 
         return sample(benchmark.questions, self.limit, seed=self.seed)
 
     def store(self, benchmark: Benchmark, system: str) -> Store:
         """Return where a system's results are kept."""
-        from langchain_moa.evals.store import Store
+        from langchain_moa.evals.results.store import Store
 
         return Store(self.out, benchmark=benchmark.name, system=system)
 
@@ -126,7 +126,7 @@ class Evaluation:
         Raises:
             ValueError: There are none of one, or none at all.
         """
-        from langchain_moa.evals.store import stored_systems
+        from langchain_moa.evals.results.store import stored_systems
 
         there = stored_systems(self.out, benchmark.name)
         wanted = [split_name(name)[0] for name in names] if names else there

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from langchain_moa.cli.text import one_line
+from langchain_moa.cli.terminal.text import one_line
 
 Tick = Callable[[str, str | None], None]
 """Tells of a finished item: its name, and what went wrong if anything did."""

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from langchain_moa.chat_models import ChatMoA
-from langchain_moa.server.errors import ApiError
-from langchain_moa.server.observing import Exchange, exchange
-from langchain_moa.server.page.inside import Event, structure, watch
+from langchain_moa.server.api_errors import ApiError
+from langchain_moa.server.middleware.observing import Exchange, exchange
+from langchain_moa.server.page.watching import Event, structure, watch
 from langchain_moa.server.requests import Completion, parse
 from langchain_moa.server.served import DEFAULT, Served
 from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive

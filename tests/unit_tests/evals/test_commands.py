@@ -296,7 +296,7 @@ def test_what_can_not_be_judged_is_not_paid_for(serve, args, message):
 
 def test_a_missing_extra_shows_before_anything_is_asked(serve, monkeypatch):
     server = serve()
-    monkeypatch.delitem(sys.modules, "langchain_moa.evals.pictures", raising=False)
+    monkeypatch.delitem(sys.modules, "langchain_moa.evals.report.html_page", raising=False)
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     error = error_of("run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "a=openai:a")
     assert error.endswith('pip install "langchain-moa[evals]"')

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from langchain_moa.evals.data import DIRECTORY, DataFile, fetch, read_text
+from langchain_moa.evals.datasets.downloads import DIRECTORY, DataFile, fetch, read_text
 from langchain_moa.exceptions import DatasetError
 
 CONTENT = '{"question": "Grüß dich!"}\n'.encode()

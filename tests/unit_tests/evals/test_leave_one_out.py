@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
 from langchain_moa.cli.app import app
-from langchain_moa.evals.leave_one_out import CachedReferences
+from langchain_moa.evals.running.leave_one_out import CachedReferences
 from langchain_moa.evals.types import Answer, Question
 from tests.openai_server import Reply
 from tests.sample_evaluation import questions, usage

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from langchain_moa.evals.pairwise import Pairwise, parse_verdict
-from langchain_moa.evals.task import Task
+from langchain_moa.evals.benchmarks.task import Task
+from langchain_moa.evals.graders.pairwise import Pairwise, parse_verdict
 from langchain_moa.evals.types import Answer
 from tests.fakes import ScriptedChatModel
 from tests.unit_tests.evals.judging import judged

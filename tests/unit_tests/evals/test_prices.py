@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from langchain_moa.evals.prices import load_prices
+from langchain_moa.evals.report.prices import load_prices
 from tests.sample_evaluation import usage
 
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from langchain_moa.evals.generate import generate_answers
-from langchain_moa.evals.journal import Journal
-from langchain_moa.evals.store import Store, stored_systems
+from langchain_moa.evals.results.journal import Journal
+from langchain_moa.evals.results.store import Store, stored_systems
+from langchain_moa.evals.running.generate_answers import generate_answers
 from langchain_moa.evals.systems import System
 from langchain_moa.exceptions import DatasetError
 from tests.fakes import ScriptedChatModel
@@ -64,7 +64,7 @@ def test_a_name_that_is_no_folders_is_refused(tmp_path, name):
 LOCKED = """
 import sys
 from pathlib import Path
-from langchain_moa.evals.store import Store
+from langchain_moa.evals.results.store import Store
 with Store(Path(sys.argv[1]), benchmark="quiz", system="a").locked():
     print("locked", flush=True)
     sys.stdin.read()

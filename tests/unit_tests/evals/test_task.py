@@ -7,8 +7,8 @@ from importlib import import_module
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from langchain_moa.evals.graders import create_grader, normalise
-from langchain_moa.evals.task import Task
+from langchain_moa.evals.benchmarks.task import Task
+from langchain_moa.evals.graders.matching import create_grader, normalise
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.exceptions import DatasetError
 from tests.evals_fixtures import needs_fixtures, read_jsonl

@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from starlette.datastructures import Headers
 
-from langchain_moa.server.errors import ApiError
+from langchain_moa.server.api_errors import ApiError
 from langchain_moa.server.requests import parse
 
 JSON = Headers({"content-type": "application/json; charset=utf-8"})

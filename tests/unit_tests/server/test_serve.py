@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import langchain_moa
-from langchain_moa.cli import serve
 from langchain_moa.cli.app import app
+from langchain_moa.cli.commands import serve
 from langchain_moa.server.logs import JsonFormatter
 
 PACKAGE = Path(langchain_moa.__file__).parent

@@ -1,0 +1,128 @@
+"""Graders that the user wrote, or openevals did: functions of what was asked, answered and expected."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from langchain_moa.evals.statistics.mean_metric import MeanMetric, means_by, scores_by_question
+from langchain_moa.evals.statistics.metric_warnings import unscored
+from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
+from langchain_moa.exceptions import describe
+
+_ARGUMENTS = ("inputs", "outputs", "reference_outputs")
+
+
+class Evaluator:
+    """Grades by a function that takes any of `inputs`, `outputs` and `reference_outputs`, by name.
+
+    `inputs` is the row's `input` or its `messages`, `outputs` the answer's text and `reference_outputs` the row's
+    `reference`, as they are there. It returns a score (a number or a truth value), or what openevals and LangSmith
+    return: `{"key": ..., "score": ..., "comment": ...}`, or a list of those, whose mean is the score.
+    """
+
+    score_name = "mean score"
+
+    def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:
+        """Look at what the function takes.
+
+        Args:
+            function: It may block, for instance to ask a model.
+            name: How errors name it; `None`: as it is called in its module.
+
+        Raises:
+            ValueError: It takes none of the three arguments, needs others, or is asynchronous.
+        """
+        self._function = function
+        self._name = name or _name(function)
+        self._arguments = _arguments(function, self._name)
+        self.fingerprint = f"{self._name}\n{_source(function)}"
+
+    def check(self, question: Question) -> None:
+        """Accept any question: what it must hold is for the function to say."""
+
+    def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
+        """Return the function's verdict. A function that raises, or returns no score, makes it an error."""
+        known = {
+            "inputs": question.fields["input"],
+            "outputs": answer.texts[0],
+            "reference_outputs": question.fields["reference"],
+        }
+        try:
+            result = self._function(**{name: known[name] for name in self._arguments})
+            scores, comment = _read(result)
+        except Exception as error:
+            message = f"Grader {self._name!r} failed: {describe(error)}"
+            return [Judgment(question=question.id, system=answer.system, error=message)]
+        score = sum(scores.values()) / len(scores)
+        return [
+            Judgment(question=question.id, system=answer.system, score=score, fields={"scores": scores}, reply=comment)
+        ]
+
+    def metric(
+        self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
+    ) -> MeanMetric:
+        """Return the mean score, and the means by key where the function gives several."""
+        scored = [judgment.fields.get("scores", {}) for judgment in judgments if judgment.score is not None]
+        keys = list(dict.fromkeys(key for scores in scored for key in scores))
+        by_key = means_by(((key, score) for scores in scored for key, score in scores.items()), keys)
+        return MeanMetric(
+            scores_by_question(questions, judgments),
+            name="mean score",
+            figures={},
+            breakdowns={"key": by_key} if len(by_key) > 1 else {},
+            warnings=unscored(judgments),
+        )
+
+
+def _name(function: Callable[..., Any]) -> str:
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _source(function: Callable[..., Any]) -> str:
+    """Return the function's source, so that an edited one judges anew; empty: there is none to be had."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
+
+
+def _arguments(function: Callable[..., Any], name: str) -> Sequence[str]:
+    """Return those of the three arguments that the function takes."""
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        raise ValueError(f"Grader {name!r} is asynchronous; give the synchronous function, it runs in a thread")
+    signature = inspect.signature(function)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+    arguments = _ARGUMENTS if takes_any else tuple(name for name in _ARGUMENTS if name in signature.parameters)
+    try:
+        signature.bind(**dict.fromkeys(arguments))
+    except TypeError as error:
+        raise ValueError(f"Grader {name!r} must take {', '.join(_ARGUMENTS)} by name and no more: {error}") from error
+    if not arguments:
+        raise ValueError(f"Grader {name!r} takes none of {', '.join(_ARGUMENTS)}; name its parameters so")
+    return arguments
+
+
+def _read(result: Any) -> tuple[dict[str, float], str]:
+    """Return the scores by key, and the comments, of what an evaluator returned."""
+    results: Iterable[Any] = result if isinstance(result, list | tuple) else [result]
+    scores, comments = {}, []
+    for number, one in enumerate(results, 1):
+        if isinstance(one, Mapping):
+            key = str(one.get("key") or f"score {number}")
+            scores[key] = _number(one.get("score"))
+            comments.append(str(one.get("comment") or ""))
+        else:
+            scores[f"score {number}"] = _number(one)
+    if not scores:
+        raise ValueError("it returned no score")
+    return scores, "\n".join(filter(None, comments))
+
+
+def _number(score: Any) -> float:
+    if isinstance(score, str | None) or not isfinite(number := float(score)):
+        raise ValueError(f"{score!r} is no score; return a number, a truth value, or a dictionary with a 'score'")
+    return number

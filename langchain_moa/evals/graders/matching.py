@@ -1,0 +1,251 @@
+"""Graders of an own task: does the answer say what the reference says?"""
+
+from __future__ import annotations
+
+import operator
+import pkgutil
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
+
+from langchain_moa.answer_keys import LETTERS, choice, matching, number
+from langchain_moa.evals.graders.functions import Evaluator
+from langchain_moa.evals.statistics.mean_metric import MeanMetric, scores_by_question
+from langchain_moa.evals.statistics.metric_warnings import unscored
+from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Metric, Question
+
+GRADERS = ("exact", "contains", "numeric[:TOLERANCE]", "choice", "regex[:PATTERN]", "MODULE:FUNCTION")
+"""What the specification of a grader can be."""
+
+
+class Grader(Protocol):
+    """Judges the answers to an own task's questions."""
+
+    fingerprint: str
+    """What decides what a judgment means."""
+
+    score_name: str
+    """As a benchmark has it."""
+
+    def check(self, question: Question) -> None:
+        """Look for what is needed of a question.
+
+        Raises:
+            ValueError: The question lacks it.
+        """
+
+    def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
+        """Return what to ask a judge about an answer, or the verdict."""
+
+    def metric(self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Metric:
+        """Return how one system did."""
+
+
+class Matcher:
+    """Compares what is read out of an answer with what is read out of the references: one of them has to match."""
+
+    score_name = "accuracy (%)"
+
+    def __init__(
+        self,
+        spec: str,
+        *,
+        answer: Callable[[str, Sequence[str]], Any],
+        reference: Callable[[str, Sequence[str]], Any],
+        matches: Callable[[Any, Any], bool] = operator.eq,
+        extracts: bool = False,
+    ) -> None:
+        """Keep how to compare.
+
+        Args:
+            spec: Names the grader.
+            answer: Takes an answer and the question's choices to what is compared; `None`: there is none, it is wrong.
+            reference: Takes a reference and the question's choices to what is compared; `None`: it can't be used.
+            matches: Takes what was read out of both.
+            extracts: Whether what is read out of an answer is a part of it, worth a look in the judgment.
+        """
+        self.fingerprint = spec
+        self._answer = answer
+        self._reference = reference
+        self._matches = matches
+        self._extracts = extracts
+
+    def check(self, question: Question) -> None:
+        """See that every reference can be used.
+
+        Raises:
+            ValueError: One can't, or there is none.
+        """
+        self._expected(question)
+
+    def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
+        """Return 1 for a right answer and 0 for a wrong one, with what was extracted from it."""
+        found = self._answer(answer.texts[0], question.fields["choices"])
+        right = found is not None and any(self._matches(found, wanted) for wanted in self._expected(question))
+        fields = {"found": None if found is None else str(found)} if self._extracts else {}
+        return [Judgment(question=question.id, system=answer.system, score=float(right), fields=fields)]
+
+    def metric(
+        self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
+    ) -> MeanMetric:
+        """Return the share of right answers, in percent."""
+        scores = scores_by_question(questions, judgments, scale=100)
+        return MeanMetric(scores, name="accuracy", figures={}, breakdowns={}, warnings=unscored(judgments))
+
+    def _expected(self, question: Question) -> list[Any]:
+        references = references_of(question)
+        if not references:
+            raise ValueError(f"the grader {self.fingerprint!r} needs a 'reference'")
+        expected = [self._reference(reference, question.fields["choices"]) for reference in references]
+        if None in expected:
+            unusable = references[expected.index(None)]
+            raise ValueError(f"the grader {self.fingerprint!r} can't use the reference {unusable!r}")
+        return expected
+
+
+def create_grader(spec: str | Callable[..., Any]) -> Grader:
+    r"""Return a grader.
+
+    Args:
+        spec: A function, as `Evaluator` takes it, or one of
+
+            - `exact`: the answer is the reference, as `normalise` has both.
+            - `contains`: the reference is in the answer as whole words, both so normalised. `4` is not in `42`.
+            - `numeric`, `numeric:0.01`: the answer comes to the reference's number, or as close as that, as
+              `answer_keys.number` reads both.
+            - `choice`: the answer decides for the reference's letter, as `answer_keys.choice` reads it, or is the
+              choice that has it. A reference may be a letter, `B. text`, or one of the `choices`.
+            - `regex`: the reference is a regular expression that is found in the answer.
+            - `regex:PATTERN`: the last match of the pattern, or of its first group, is the reference as in `exact`.
+            - `module:function`: a function, by its name.
+
+    Raises:
+        ValueError: There is no such grader, or its pattern, tolerance or function can't be used.
+    """
+    if not isinstance(spec, str):
+        return Evaluator(spec)
+    name, separator, argument = spec.partition(":")
+    if name in _MATCHERS and not separator:
+        return _MATCHERS[name]
+    if name == "numeric":
+        return _numeric(spec, argument)
+    if name == "regex":
+        return _extracting(spec, argument)
+    if name == "pairwise":
+        raise ValueError(f"Grader {spec!r} needs a baseline's answers: give a Pairwise(answers)")
+    if not separator:
+        raise ValueError(f"Grader {spec!r} is unknown; choose from {', '.join(GRADERS)}, pairwise")
+    try:
+        function = pkgutil.resolve_name(spec)
+    except Exception as error:  # the module is the user's
+        raise ValueError(f"Grader {spec!r} can't be imported ({error}); write it as MODULE:FUNCTION") from error
+    if not callable(function):
+        raise ValueError(f"Grader {spec!r} is {function!r}, which can't be called; name a function")
+    return Evaluator(function, name=spec)
+
+
+def references_of(question: Question) -> list[str]:
+    """Return a question's references as text. None: it has no reference.
+
+    Raises:
+        ValueError: One is neither text nor a number.
+    """
+    reference = question.fields["reference"]
+    references = reference if isinstance(reference, list) else [] if reference is None else [reference]
+    for one in references:
+        if isinstance(one, bool) or not isinstance(one, str | int | float):
+            raise ValueError(f"the reference {one!r} is neither text nor a number")
+    return [str(one) for one in references]
+
+
+def normalise(text: str) -> str:
+    """Return a text as `exact` and `contains` compare it.
+
+    Case, the kind and amount of white space, the way accented letters are encoded, and one full stop at the end make
+    no difference.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split()).removesuffix(".")
+
+
+def _text(text: str, choices: Sequence[str]) -> str:
+    return normalise(text)
+
+
+def _wanted(reference: str, choices: Sequence[str]) -> str | None:
+    # No text at all would be in every answer.
+    return normalise(reference) or None
+
+
+def _contains(answer: str, wanted: str) -> bool:
+    # Neither a part of a word, nor of a number such as 4.5 or 4,200.
+    return re.search(rf"(?<!\w)(?<!\d[.,]){re.escape(wanted)}(?!\w|[.,]\d)", answer) is not None
+
+
+def _answer_letter(text: str, choices: Sequence[str]) -> str | None:
+    return _chosen(text, choices) or choice(text)
+
+
+def _reference_letter(reference: str, choices: Sequence[str]) -> str | None:
+    # Not as an answer is read: `B. The answer is C` may be an option.
+    letter = re.match(rf"\s*\(?([{LETTERS}])(?:[).:]|\s*$)", reference.upper())
+    return _chosen(reference, choices) or (letter[1] if letter and _exists(letter[1], choices) else None)
+
+
+def _chosen(text: str, choices: Sequence[str]) -> str | None:
+    """Return the letter of the choice that a text is, with or without its letter in front."""
+    said = normalise(text)
+    lettered = zip(LETTERS, choices, strict=False)
+    return next((a for a, option in lettered if said in (normalise(option), normalise(f"{a}. {option}"))), None)
+
+
+def _exists(letter: str, choices: Sequence[str]) -> bool:
+    return not choices or letter in LETTERS[: len(choices)]
+
+
+def _pattern(reference: str, choices: Sequence[str]) -> re.Pattern[str]:
+    try:
+        return re.compile(reference)
+    except re.error as error:
+        raise ValueError(f"{reference!r} is no regular expression: {error}") from error
+
+
+def _number(text: str, choices: Sequence[str]) -> Decimal | None:
+    return number(text)
+
+
+def _numeric(spec: str, tolerance: str) -> Matcher:
+    if not re.fullmatch(r"\d*\.?\d+", tolerance):
+        raise ValueError(f"Grader {spec!r} has no tolerance; write a number from 0, such as numeric:0.01")
+    most = Decimal(tolerance)
+
+    def is_close(found: Decimal, wanted: Decimal) -> bool:
+        return abs(found - wanted) <= most
+
+    return Matcher(spec, answer=_number, reference=_number, matches=is_close, extracts=True)
+
+
+def _extracting(spec: str, pattern: str) -> Matcher:
+    _pattern(pattern, ())  # whose error speaks of no answer key
+    read = matching(pattern)
+
+    def extract(text: str, choices: Sequence[str]) -> str | None:
+        found = read(text)
+        return None if found is None else normalise(str(found))
+
+    return Matcher(spec, answer=extract, reference=_wanted, extracts=True)
+
+
+_MATCHERS: dict[str, Matcher] = {
+    "exact": Matcher("exact", answer=_text, reference=_wanted),
+    "contains": Matcher("contains", answer=_text, reference=_wanted, matches=_contains),
+    "numeric": Matcher("numeric", answer=_number, reference=_number, extracts=True),
+    "choice": Matcher("choice", answer=_answer_letter, reference=_reference_letter, extracts=True),
+    "regex": Matcher(
+        "regex",
+        answer=lambda text, choices: text,
+        reference=_pattern,
+        matches=lambda text, pattern: pattern.search(text) is not None,
+    ),
+}

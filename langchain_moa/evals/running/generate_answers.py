@@ -1,0 +1,130 @@
+"""A system's answers to a benchmark's questions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+
+from langchain_moa.evals.results.journal import Journal
+from langchain_moa.evals.results.store import Store, in_order, key_of, row_of, words_of
+from langchain_moa.evals.running.call_meter import CallMeter, plain
+from langchain_moa.evals.running.concurrency import for_each
+from langchain_moa.evals.systems import System
+from langchain_moa.evals.types import Answer, Benchmark, Question
+from langchain_moa.exceptions import describe
+
+OnAnswer = Callable[[Answer], None]
+
+
+async def generate_answers(
+    benchmark: Benchmark,
+    system: System,
+    store: Store,
+    *,
+    questions: Sequence[Question] | None = None,
+    concurrency: int = 8,
+    overwrite: bool = False,
+    on_answer: OnAnswer | None = None,
+) -> list[Answer]:
+    """Have a system answer a benchmark's questions, save for those that it has answered already.
+
+    A question whose answer fails is recorded with its error, and the others go on; the next time it is asked again.
+
+    Args:
+        benchmark: Whose questions.
+        system: Who answers.
+        store: Takes each answer as it comes.
+        questions: Which of the benchmark's questions. Default: all.
+        concurrency: Questions at a time.
+        overwrite: Discard the answers that are there.
+        on_answer: Is told of each answer, those that were there already first.
+
+    Returns:
+        The answers in the benchmark's order, failed ones too.
+
+    Raises:
+        ValueError: The store holds answers of another system or to another wording, another process uses it, or the
+            system can't be built.
+    """
+    questions = benchmark.questions if questions is None else questions
+    for question in questions:
+        system.model(question.decoding)  # what is wrong with the configuration shows before the first call
+    with store.locked():
+        made_with = {"system": {"spec": system.spec, "fingerprint": system.fingerprint}}
+        store.claim_outputs(made_with, overwrite=overwrite)
+        journal = store.output_journal()
+        keys = {question.id: _key(benchmark, question, system.fingerprint) for question in questions}
+        pending = _pending(questions, keys, journal, store)
+        waiting = {question.id for question in pending}
+        for answer in store.answers():
+            if on_answer and answer.question in keys and answer.question not in waiting:
+                on_answer(answer)
+
+        async def work(question: Question) -> None:
+            answer = await _answer(question, system)
+            journal.append(row_of(answer, key=keys[question.id]))
+            if on_answer:
+                on_answer(answer)
+
+        with journal:
+            await for_each(pending, work, concurrency=concurrency)
+        journal.rewrite(in_order(journal.rows, benchmark))
+        return [answer for answer in store.answers() if answer.question in keys]
+
+
+def _key(benchmark: Benchmark, question: Question, fingerprint: str) -> str:
+    """Return the hash of what decides an answer: the question's words, the decoding, and the system's fingerprint."""
+    turns = [words_of(turn) for turn in question.turns]
+    return key_of(benchmark.name, question.id, turns, dict(question.decoding), fingerprint)
+
+
+def _pending(questions: Sequence[Question], keys: Mapping[str, str], journal: Journal, store: Store) -> list[Question]:
+    """Return the questions that are not answered yet."""
+    good = {row["question"]: row for row in journal.rows if not row.get("error")}
+    for question in questions:
+        if question.id in good and good[question.id].get("key") != keys[question.id]:
+            msg = (
+                f"{str(store.path)!r} holds an answer to question {question.id!r} with another wording or decoding: "
+                "choose another --out, or discard what is there with --overwrite."
+            )
+            raise ValueError(msg)
+    return [question for question in questions if question.id not in good]
+
+
+async def _answer(question: Question, system: System) -> Answer:
+    """Ask a question, turn by turn. What goes wrong is part of the answer."""
+    model, meter = system.model(question.decoding), CallMeter()
+    texts: list[str] = []
+    metadata: list[Mapping[str, Any]] = []
+    error = None
+    started = perf_counter()
+    try:
+        async for reply in _turns(question, model, meter):
+            texts.append(reply.text.strip())
+            metadata.append(plain(reply.response_metadata))
+    except Exception as failure:
+        error = describe(failure)
+    return Answer(
+        question=question.id,
+        system=system.name,
+        texts=tuple(texts),
+        metadata=tuple(metadata),
+        usage=meter.usage,
+        calls=meter.calls,
+        seconds=perf_counter() - started,
+        error=error,
+    )
+
+
+async def _turns(question: Question, model: BaseChatModel, meter: CallMeter) -> AsyncIterator[AIMessage]:
+    """Ask turn after turn, each with what was said before it."""
+    conversation: list[BaseMessage] = []
+    for turn in question.turns:
+        conversation += turn
+        reply = await model.ainvoke(conversation, {"callbacks": meter.callbacks})
+        conversation.append(AIMessage(reply.text.strip()))
+        yield reply
