@@ -22,9 +22,8 @@ from langchain_core.messages import (
 from rich.console import Console
 from rich.text import Text
 
-from langchain_moa.cli.commands.lineups import describe
 from langchain_moa.cli.error_messages import explain, is_expected
-from langchain_moa.cli.mixture_options import Mixture
+from langchain_moa.cli.mixture_options import MixtureOptions, describe_proposer
 from langchain_moa.cli.run_answer import run_answer
 from langchain_moa.cli.terminal.answer_view import open_view, print_references, show_summary
 from langchain_moa.cli.terminal.prompt import Prompt
@@ -40,7 +39,7 @@ class Conversation:
 
     def __init__(
         self,
-        mixture: Mixture,
+        mixture: MixtureOptions,
         runner: asyncio.Runner,
         *,
         system: str | None,
@@ -175,7 +174,7 @@ class Conversation:
 
     def _describe(self) -> str:
         lineup = get_lineup(self._mixture.lineup)
-        proposers = ", ".join(map(describe, self._mixture.proposers or lineup.proposers))
+        proposers = ", ".join(map(describe_proposer, self._mixture.proposers or lineup.proposers))
         aggregation = f", {self._mixture.aggregation}" if self._mixture.aggregation else ""
         return f"{self._model.model}: {proposers} → {self._mixture.aggregator or lineup.aggregator}{aggregation}"
 

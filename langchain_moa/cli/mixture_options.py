@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from langchain_moa.chat_models import ChatMoA
+    from langchain_moa.proposers import Proposer
 
 _DEBUG = "langchain_moa.debug"
 _MIXTURE = "Mixture"
@@ -79,7 +80,7 @@ System = Annotated[str | None, typer.Option("--system", "-s", help="A system mes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture:
+class MixtureOptions:
     """Who answers, as the command line says it. `None`: the line-up's own."""
 
     model: str | None = None
@@ -102,7 +103,7 @@ class Mixture:
         """The line-up that fills in what is not given."""
         return self.model or ("local" if self.is_local_by_default else "default")
 
-    def switched_to(self, lineup: str) -> Mixture:
+    def switched_to(self, lineup: str) -> MixtureOptions:
         """Return the mixture with another line-up's proposers and aggregator."""
         return replace(self, model=lineup, proposers=(), aggregator=None)
 
@@ -134,7 +135,7 @@ def all_proposers(repeated: list[str] | None, listed: str | None) -> tuple[str, 
     return tuple(name.strip() for name in names if name.strip())
 
 
-def tell_if_local(mixture: Mixture) -> None:
+def tell_if_local(mixture: MixtureOptions) -> None:
     """Say on stderr, in one line, that the embedded model answers."""
     if mixture.is_local_by_default:
         typer.echo(
@@ -142,3 +143,12 @@ def tell_if_local(mixture: Mixture) -> None:
             "quality. For real answers set the key, or name models with --model, --proposer and --aggregator.",
             err=True,
         )
+
+
+def describe_proposer(proposer: str | Proposer) -> str:
+    """Return a proposer's model, and what sets it apart."""
+    if isinstance(proposer, str):
+        return proposer
+    name = f" ({proposer.name})" if proposer.name else ""
+    samples = f" x{proposer.samples}" if proposer.samples > 1 else ""
+    return f"{proposer.model}{name}{samples}"

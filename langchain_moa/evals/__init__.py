@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from langchain_moa.evals.benchmarks.sampling import sample
     from langchain_moa.evals.benchmarks.task import Task
     from langchain_moa.evals.graders.pairwise import Pairwise
+    from langchain_moa.evals.report.make_report import make_report
     from langchain_moa.evals.report.prices import load_prices
-    from langchain_moa.evals.report.report import Report, make_report
+    from langchain_moa.evals.report.report import Report
     from langchain_moa.evals.results.store import Store
     from langchain_moa.evals.running.estimate import Estimate, estimate_run
     from langchain_moa.evals.running.generate_answers import generate_answers
@@ -67,7 +68,7 @@ _MODULES = {
     "judge_answers": "running.judge_answers",
     "load_benchmark": "benchmarks.loading",
     "load_prices": "report.prices",
-    "make_report": "report.report",
+    "make_report": "report.make_report",
     "sample": "benchmarks.sampling",
 }
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from langchain_core.language_models import BaseChatModel
 
-from langchain_moa.evals.results.store import key_of
+from langchain_moa.evals.results.keys import key_of
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 

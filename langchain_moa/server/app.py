@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from langchain_moa.server.admission_queue import AdmissionQueue
 from langchain_moa.server.api_errors import ApiError
 from langchain_moa.server.completions import ChatCompletions
 from langchain_moa.server.metrics import Metrics
-from langchain_moa.server.middleware.admission import Admit, Gate
+from langchain_moa.server.middleware.admission import Admit
 from langchain_moa.server.middleware.auth import RequireKey
 from langchain_moa.server.middleware.disconnects import CancelWhenGone
 from langchain_moa.server.middleware.observing import Observe
@@ -59,13 +60,13 @@ def create_app(
             it. An error before that has an HTTP status of its own.
     """
     served = served or Served()
-    gate = Gate(max_concurrency=max_concurrency, max_queue=max_queue, queue_timeout=queue_timeout)
-    metrics = Metrics(gate)
+    queue = AdmissionQueue(max_concurrency=max_concurrency, max_queue=max_queue, queue_timeout=queue_timeout)
+    metrics = Metrics(queue)
     keyed = [Middleware(Observe, metrics=metrics), Middleware(RequireKey, api_key=api_key)]
     answering = [
         *keyed,
         Middleware(CancelWhenGone, max_bytes=max_request_bytes),
-        Middleware(Admit, gate=gate),
+        Middleware(Admit, queue=queue),
     ]
     completions = ChatCompletions(served, allow_overrides=allow_overrides, keep_alive=keep_alive)
     routes: list[BaseRoute] = [

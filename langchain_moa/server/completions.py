@@ -19,9 +19,9 @@ from langchain_moa.chat_models import ChatMoA
 from langchain_moa.local import ChatLocal
 from langchain_moa.server.api_errors import ApiError, UnavailableModelError, UnknownModelError, explain
 from langchain_moa.server.encoding import Json
-from langchain_moa.server.middleware.observing import Exchange, exchange
+from langchain_moa.server.exchange import Exchange, exchange
 from langchain_moa.server.requests import Completion, parse
-from langchain_moa.server.responses import Answer, CompletionStream
+from langchain_moa.server.responses import CompletionStream, OpenAIResponse
 from langchain_moa.server.served import Served
 from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
 
@@ -47,9 +47,9 @@ class ChatCompletions:
         if not asked.stream:
             answer = await runnable.ainvoke(messages, config, **arguments)
             seen.answered(answer.response_metadata["moa"])
-            return Json(Answer(model=asked.model).whole(answer))
+            return Json(OpenAIResponse(model=asked.model).whole(answer))
         chunks = cast("AsyncGenerator[AIMessageChunk]", runnable.astream(messages, config, **arguments))
-        stream = CompletionStream(Answer(model=asked.model), include_usage=asked.include_usage)
+        stream = CompletionStream(OpenAIResponse(model=asked.model), include_usage=asked.include_usage)
         events = _events(with_keep_alive(chunks, self._keep_alive), stream, seen)
         # What fails before the first event has an HTTP status of its own.
         return EventStream(await anext(events), events)

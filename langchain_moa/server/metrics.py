@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from prometheus_client import (
     GC_COLLECTOR,
     PROCESS_COLLECTOR,
@@ -14,10 +12,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from langchain_moa.server.middleware.admission import Gate
-
-if TYPE_CHECKING:
-    from langchain_moa.server.middleware.observing import Exchange
+from langchain_moa.server.admission_queue import AdmissionQueue
+from langchain_moa.server.exchange import Exchange
 
 # Seconds; a mixture's first token waits for its proposers.
 _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
@@ -26,11 +22,11 @@ _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 class Metrics:
     """What one app counts."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, queue: AdmissionQueue) -> None:
         """Begin to count.
 
         Args:
-            gate: Knows how many answers run and wait.
+            queue: Knows how many answers run and wait.
         """
         self._registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, GC_COLLECTOR):
@@ -42,8 +38,8 @@ class Metrics:
         self._failures = self._counter(
             "moa_proposer_failures", "Proposers that gave no whole reference", "model", "proposer", "status"
         )
-        self._gauge("moa_requests_in_flight", "Answers in the making").set_function(lambda: gate.running)
-        self._gauge("moa_requests_queued", "Requests that wait for their turn").set_function(lambda: gate.queued)
+        self._gauge("moa_requests_in_flight", "Answers in the making").set_function(lambda: queue.running)
+        self._gauge("moa_requests_queued", "Requests that wait for their turn").set_function(lambda: queue.queued)
 
     def count(self, seen: Exchange) -> None:
         """Count one request."""

@@ -23,7 +23,7 @@ _FINISH_REASONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class OpenAIResponse:
     """The JSON of one answer, whole or in chunks."""
 
     model: str
@@ -72,14 +72,14 @@ class Answer:
 class CompletionStream:
     """Turns the chunks of one answer into events."""
 
-    def __init__(self, answer: Answer, *, include_usage: bool) -> None:
+    def __init__(self, response: OpenAIResponse, *, include_usage: bool) -> None:
         """Begin an answer.
 
         Args:
-            answer: Its JSON.
+            response: Its JSON.
             include_usage: Whether to end with the usage.
         """
-        self._answer = answer
+        self._response = response
         self._include_usage = include_usage
         self._opening: dict[str, Any] = {"role": "assistant"}
         self._calls_begun = 0
@@ -102,13 +102,13 @@ class CompletionStream:
         self._calls_begun += sum(bool(call["id"]) for call in chunk.tool_call_chunks)
         opening, self._opening = self._opening, {}
         logprobs = chunk.response_metadata.get("logprobs")
-        return to_event(self._answer.chunk({**opening, **delta}, **({"logprobs": logprobs} if logprobs else {})))
+        return to_event(self._response.chunk({**opening, **delta}, **({"logprobs": logprobs} if logprobs else {})))
 
     def end(self) -> bytes:
         """Return the last events: why the answer ended, with the account of all calls, and what it used."""
         reason = _ending(self._finish_reason, has_calls=self._calls_begun > 0)
-        last = {**self._answer.chunk(self._opening, finish_reason=reason), "moa": _without_texts(self.account)}
-        usage = to_event(self._answer.usage(self._last.usage_metadata)) if self._include_usage else b""
+        last = {**self._response.chunk(self._opening, finish_reason=reason), "moa": _without_texts(self.account)}
+        usage = to_event(self._response.usage(self._last.usage_metadata)) if self._include_usage else b""
         return to_event(last) + usage + DONE
 
 

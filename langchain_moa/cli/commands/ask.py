@@ -39,7 +39,7 @@ def ask(
 ) -> None:
     """Ask one question."""
     text = _read_question(question)
-    mixture = options.Mixture(
+    mixture = options.MixtureOptions(
         model=model,
         proposers=options.all_proposers(proposer, reference_models),
         aggregator=aggregator,

@@ -25,7 +25,7 @@ def chat(
     debug: options.Debug = False,
 ) -> None:
     """Talk, turn by turn. `/help` shows the commands; `exit` leaves."""
-    mixture = options.Mixture(
+    mixture = options.MixtureOptions(
         model=model,
         proposers=options.all_proposers(proposer, reference_models),
         aggregator=aggregator,

@@ -38,7 +38,7 @@ def doctor(
     debug: options.Debug = False,
 ) -> None:
     """Check a line-up: the key, and that each model is served and answers. Exits with 1 when something is wrong."""
-    mixture = options.Mixture(model=lineup)
+    mixture = options.MixtureOptions(model=lineup)
     options.tell_if_local(mixture)
     from rich.console import Console
 

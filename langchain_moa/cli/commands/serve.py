@@ -87,7 +87,7 @@ def serve(
     if is_open and not api_key:
         raise typer.BadParameter("listening there needs a key: set MOA_API_KEY, or --api-key.", param_hint="--host")
     _check_extra()
-    mixture = options.Mixture(
+    mixture = options.MixtureOptions(
         model=model,
         proposers=options.all_proposers(proposer, reference_models),
         aggregator=aggregator,

@@ -38,7 +38,8 @@ class Evaluation:
             ValueError: One is unknown, or two have one name.
             DatasetError: The file of one can't be had.
         """
-        from langchain_moa.evals.benchmarks.loading import Ungraded, load_benchmark
+        from langchain_moa.evals.benchmarks.loading import load_benchmark
+        from langchain_moa.evals.graders.grader import Ungraded
 
         benchmarks = [load_benchmark(spec, grader=Ungraded()) for spec in self.bench]
         if twice := find_twice([benchmark.name for benchmark in benchmarks]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from langchain_moa.evals.report.report import Report
 
 _MARKS = {"better": ("▲", "green"), "worse": ("▼", "red"), "not distinguishable": ("≈", "yellow"), None: ("?", "dim")}
+
+
+def publish(folder: Path, report: Report) -> None:
+    """Print a report, and write it as `report.json`, `.csv`, `.md` and `.html` into a folder."""
+    print_report(Console(), report)
+    write_report(folder, report)
+    typer.echo(f"Written to {folder / 'report.html'}, and beside it as .json, .csv and .md.", err=True)
 
 
 def print_report(console: Console, report: Report) -> None:

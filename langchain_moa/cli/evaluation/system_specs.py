@@ -80,7 +80,7 @@ def find_twice(names: Sequence[str]) -> str | None:
 
 
 def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
-    from langchain_moa.evals.results.store import key_of
+    from langchain_moa.evals.results.keys import key_of
     from langchain_moa.evals.systems import System
 
     def build(decoding: Mapping[str, Any]) -> BaseChatModel:
@@ -104,7 +104,7 @@ def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
 
 
 def _of_model(name: str, spec: str) -> System:
-    from langchain_moa.evals.results.store import key_of
+    from langchain_moa.evals.results.keys import key_of
     from langchain_moa.evals.systems import System
 
     def build(decoding: Mapping[str, Any]) -> BaseChatModel:

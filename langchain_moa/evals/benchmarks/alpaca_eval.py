@@ -36,8 +36,9 @@ from langchain_moa.evals.benchmarks.alpaca_eval_judge import (
     read_logprobs,
 )
 from langchain_moa.evals.datasets.downloads import DataFile, fetch, read_text
+from langchain_moa.evals.judge_names import judge_of
 from langchain_moa.evals.statistics.mean_metric import means_by
-from langchain_moa.evals.statistics.metric_warnings import judge_of, other_judge, part_of_the_questions, unscored
+from langchain_moa.evals.statistics.metric_warnings import other_judge, part_of_the_questions, unscored
 from langchain_moa.evals.statistics.win_rate_metric import WinRateMetric
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
 from langchain_moa.exceptions import DatasetError

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from langchain_moa.evals.statistics.metric_warnings import judge_fields
+from langchain_moa.evals.judge_names import judge_fields
 
 JudgeMode = Literal["logprobs", "text"]
 """How a preference is read: from the log-probabilities of `m` and `M`, or, where a judge gives none, from its text."""

@@ -20,8 +20,9 @@ from typing_extensions import TypedDict
 from langchain_moa.evals.benchmarks.flask_scores import SKILLS, mean_score, parse_scores, scores_by_skill
 from langchain_moa.evals.datasets.downloads import DataFile, fetch, read_text
 from langchain_moa.evals.datasets.jsonl import read_rows, write_rows
+from langchain_moa.evals.judge_names import judge_fields
 from langchain_moa.evals.statistics.mean_metric import MeanMetric, means_by
-from langchain_moa.evals.statistics.metric_warnings import judge_fields, other_judge, part_of_the_questions, unscored
+from langchain_moa.evals.statistics.metric_warnings import other_judge, part_of_the_questions, unscored
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
 from langchain_moa.exceptions import DatasetError
 

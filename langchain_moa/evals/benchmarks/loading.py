@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from langchain_moa.evals.benchmarks.alpaca_eval import AlpacaEval
@@ -10,32 +10,11 @@ from langchain_moa.evals.benchmarks.alpaca_eval_judge import JudgeMode
 from langchain_moa.evals.benchmarks.flask import FLASK
 from langchain_moa.evals.benchmarks.mt_bench import MTBench
 from langchain_moa.evals.benchmarks.task import Task
-from langchain_moa.evals.graders.matching import Grader
-from langchain_moa.evals.statistics.mean_metric import MeanMetric
-from langchain_moa.evals.types import Answer, Benchmark, Judgment, Question
+from langchain_moa.evals.graders.grader import Grader
+from langchain_moa.evals.types import Benchmark
 
 PUBLISHED = ("alpaca_eval", "mt_bench", "flask")
 """The names of the published benchmarks."""
-
-
-class Ungraded:
-    """The grader of a task whose questions are only answered so far."""
-
-    fingerprint = "ungraded"
-    score_name = "ungraded"
-
-    def check(self, question: Question) -> None:
-        """Accept any question."""
-
-    def judge(self, question: Question, answer: Answer) -> Sequence[Judgment]:
-        """Return no verdict."""
-        return ()
-
-    def metric(
-        self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
-    ) -> MeanMetric:
-        """Return a metric in which nothing counts."""
-        return MeanMetric({}, name=self.score_name, figures={}, breakdowns={}, warnings=[])
 
 
 def load_benchmark(spec: str, *, grader: str | Grader | None = None, judge_mode: JudgeMode = "logprobs") -> Benchmark:

@@ -17,14 +17,9 @@ from typing_extensions import TypedDict
 
 from langchain_moa.evals.datasets.fastchat import DATA, JudgePrompt, judge_prompts
 from langchain_moa.evals.datasets.jsonl import read_rows, write_rows
+from langchain_moa.evals.judge_names import judge_fields, judge_of
 from langchain_moa.evals.statistics.mean_metric import MeanMetric, means_by, scores_by_question
-from langchain_moa.evals.statistics.metric_warnings import (
-    judge_fields,
-    judge_of,
-    other_judge,
-    part_of_the_questions,
-    unscored,
-)
+from langchain_moa.evals.statistics.metric_warnings import other_judge, part_of_the_questions, unscored
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
 from langchain_moa.exceptions import DatasetError
 

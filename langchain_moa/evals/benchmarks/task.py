@@ -14,7 +14,8 @@ from typing_extensions import TypedDict
 from langchain_moa.answer_keys import LETTERS
 from langchain_moa.evals.datasets.downloads import read_text
 from langchain_moa.evals.datasets.jsonl import read_rows, write_rows
-from langchain_moa.evals.graders.matching import Grader, create_grader
+from langchain_moa.evals.graders.create_grader import create_grader
+from langchain_moa.evals.graders.grader import Grader
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Metric, Question
 from langchain_moa.exceptions import DatasetError
 

@@ -15,7 +15,7 @@ from langchain_moa.exceptions import describe
 _ARGUMENTS = ("inputs", "outputs", "reference_outputs")
 
 
-class Evaluator:
+class FunctionGrader:
     """Grades by a function that takes any of `inputs`, `outputs` and `reference_outputs`, by name.
 
     `inputs` is the row's `input` or its `messages`, `outputs` the answer's text and `reference_outputs` the row's

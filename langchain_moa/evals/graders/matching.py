@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import operator
-import pkgutil
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from langchain_moa.answer_keys import LETTERS, choice, matching, number
-from langchain_moa.evals.graders.functions import Evaluator
 from langchain_moa.evals.statistics.mean_metric import MeanMetric, scores_by_question
 from langchain_moa.evals.statistics.metric_warnings import unscored
-from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Metric, Question
-
-GRADERS = ("exact", "contains", "numeric[:TOLERANCE]", "choice", "regex[:PATTERN]", "MODULE:FUNCTION")
-"""What the specification of a grader can be."""
-
-
-class Grader(Protocol):
-    """Judges the answers to an own task's questions."""
-
-    fingerprint: str
-    """What decides what a judgment means."""
-
-    score_name: str
-    """As a benchmark has it."""
-
-    def check(self, question: Question) -> None:
-        """Look for what is needed of a question.
-
-        Raises:
-            ValueError: The question lacks it.
-        """
-
-    def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return what to ask a judge about an answer, or the verdict."""
-
-    def metric(self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Metric:
-        """Return how one system did."""
+from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
 
 
 class Matcher:
@@ -103,47 +75,6 @@ class Matcher:
             unusable = references[expected.index(None)]
             raise ValueError(f"the grader {self.fingerprint!r} can't use the reference {unusable!r}")
         return expected
-
-
-def create_grader(spec: str | Callable[..., Any]) -> Grader:
-    r"""Return a grader.
-
-    Args:
-        spec: A function, as `Evaluator` takes it, or one of
-
-            - `exact`: the answer is the reference, as `normalise` has both.
-            - `contains`: the reference is in the answer as whole words, both so normalised. `4` is not in `42`.
-            - `numeric`, `numeric:0.01`: the answer comes to the reference's number, or as close as that, as
-              `answer_keys.number` reads both.
-            - `choice`: the answer decides for the reference's letter, as `answer_keys.choice` reads it, or is the
-              choice that has it. A reference may be a letter, `B. text`, or one of the `choices`.
-            - `regex`: the reference is a regular expression that is found in the answer.
-            - `regex:PATTERN`: the last match of the pattern, or of its first group, is the reference as in `exact`.
-            - `module:function`: a function, by its name.
-
-    Raises:
-        ValueError: There is no such grader, or its pattern, tolerance or function can't be used.
-    """
-    if not isinstance(spec, str):
-        return Evaluator(spec)
-    name, separator, argument = spec.partition(":")
-    if name in _MATCHERS and not separator:
-        return _MATCHERS[name]
-    if name == "numeric":
-        return _numeric(spec, argument)
-    if name == "regex":
-        return _extracting(spec, argument)
-    if name == "pairwise":
-        raise ValueError(f"Grader {spec!r} needs a baseline's answers: give a Pairwise(answers)")
-    if not separator:
-        raise ValueError(f"Grader {spec!r} is unknown; choose from {', '.join(GRADERS)}, pairwise")
-    try:
-        function = pkgutil.resolve_name(spec)
-    except Exception as error:  # the module is the user's
-        raise ValueError(f"Grader {spec!r} can't be imported ({error}); write it as MODULE:FUNCTION") from error
-    if not callable(function):
-        raise ValueError(f"Grader {spec!r} is {function!r}, which can't be called; name a function")
-    return Evaluator(function, name=spec)
 
 
 def references_of(question: Question) -> list[str]:
@@ -215,7 +146,12 @@ def _number(text: str, choices: Sequence[str]) -> Decimal | None:
     return number(text)
 
 
-def _numeric(spec: str, tolerance: str) -> Matcher:
+def numeric_matcher(spec: str, tolerance: str) -> Matcher:
+    """Return the grader `numeric:TOLERANCE`.
+
+    Raises:
+        ValueError: The tolerance is not a number of at least 0.
+    """
     if not re.fullmatch(r"\d*\.?\d+", tolerance):
         raise ValueError(f"Grader {spec!r} has no tolerance; write a number from 0, such as numeric:0.01")
     most = Decimal(tolerance)
@@ -226,7 +162,12 @@ def _numeric(spec: str, tolerance: str) -> Matcher:
     return Matcher(spec, answer=_number, reference=_number, matches=is_close, extracts=True)
 
 
-def _extracting(spec: str, pattern: str) -> Matcher:
+def regex_matcher(spec: str, pattern: str) -> Matcher:
+    """Return the grader `regex:PATTERN`.
+
+    Raises:
+        ValueError: The pattern is not a valid regular expression.
+    """
     _pattern(pattern, ())  # whose error speaks of no answer key
     read = matching(pattern)
 
@@ -237,7 +178,7 @@ def _extracting(spec: str, pattern: str) -> Matcher:
     return Matcher(spec, answer=extract, reference=_wanted, extracts=True)
 
 
-_MATCHERS: dict[str, Matcher] = {
+MATCHERS: dict[str, Matcher] = {
     "exact": Matcher("exact", answer=_text, reference=_wanted),
     "contains": Matcher("contains", answer=_text, reference=_wanted, matches=_contains),
     "numeric": Matcher("numeric", answer=_number, reference=_number, extracts=True),

@@ -13,29 +13,30 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage, get_buffer_string
 
 from langchain_moa.evals.datasets.fastchat import JudgePrompt, judge_prompts
+from langchain_moa.evals.judge_names import judge_fields
 from langchain_moa.evals.statistics.mean_metric import MeanMetric
-from langchain_moa.evals.statistics.metric_warnings import judge_fields, unscored
+from langchain_moa.evals.statistics.metric_warnings import unscored
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
 
-Verdict = Literal["A", "B", "C"]
+PairwiseVerdict = Literal["A", "B", "C"]
 """The first answer is better, the second is, or they are equally good."""
 
 _TIE = 0.5
 # What each verdict is worth to the system, by the order of the answers.
-_SCORES: Mapping[str, Mapping[Verdict, float]] = {
+_SCORES: Mapping[str, Mapping[PairwiseVerdict, float]] = {
     "baseline_first": {"A": 0, "B": 1, "C": _TIE},
     "system_first": {"A": 1, "B": 0, "C": _TIE},
 }
 _JUDGE_ARGUMENTS = {"temperature": 0, "max_tokens": 2048}
 
 
-def parse_verdict(reply: str) -> Verdict | None:
+def parse_verdict(reply: str) -> PairwiseVerdict | None:
     """Return the verdict in a judge's reply; `None`: there is none.
 
     Where a reply holds several, `[[A]]` goes before `[[B]]`, and that before `[[C]]`.
     Source: lm-sys/FastChat, fastchat/llm_judge/common.py::run_judge_pair.
     """
-    verdicts: tuple[Verdict, ...] = ("A", "B", "C")
+    verdicts: tuple[PairwiseVerdict, ...] = ("A", "B", "C")
     return next((verdict for verdict in verdicts if f"[[{verdict}]]" in reply), None)
 
 

@@ -21,7 +21,7 @@ except ImportError as error:
     msg = 'The page needs plotly: pip install "langchain-moa[evals]"'
     raise ImportError(msg) from error
 
-from langchain_moa.evals.report.report import Report, SystemReport, Verdict
+from langchain_moa.evals.report.findings import Comparison, Findings, SystemReport
 from langchain_moa.evals.report.tables import Table, dollars, heading, interval, number, sentence, tables
 
 # Each is at least 3:1 against both a white and a dark page (WCAG 2.2, 1.4.11). The symbols tell the systems apart too.
@@ -53,7 +53,7 @@ class _Picture:
     kind: str = "plot"
 
 
-def to_html(report: Report) -> str:
+def to_html(report: Findings) -> str:
     """Return the report as one page, some 5 MB with plotly's JavaScript. It is for light and dark, phone and paper."""
     pictures = [
         _against(report, "cost", "USD for 100 items", [row.spending.usd_per_100 for row in report.systems]),
@@ -79,7 +79,7 @@ def to_html(report: Report) -> str:
     )
 
 
-def _against(report: Report, title: str, axis: str, values: Sequence[float | None]) -> _Picture:
+def _against(report: Findings, title: str, axis: str, values: Sequence[float | None]) -> _Picture:
     """Draw the scores with their intervals over what they took."""
     title = f"Score against {title}"
     points = [(i, row, x) for i, (row, x) in enumerate(zip(report.systems, values, strict=True))]
@@ -146,7 +146,7 @@ def _hover_text(text: str) -> str:
     return _drawn(text).replace("%{", "%&#123;")
 
 
-def _radars(report: Report) -> list[_Picture]:
+def _radars(report: Findings) -> list[_Picture]:
     """Draw each breakdown of which all systems that have a score share enough parts for a radar."""
     rows = [(i, row) for i, row in enumerate(report.systems) if row.score is not None]
     pictures = []
@@ -222,7 +222,7 @@ def _legend(systems: Sequence[SystemReport]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>\n'
 
 
-def _verdicts(verdicts: Sequence[Verdict]) -> str:
+def _verdicts(verdicts: Sequence[Comparison]) -> str:
     items = [
         f'<li class="{(verdict.outcome or "unknown").replace(" ", "-")}">{escape(sentence(verdict))}</li>'
         for verdict in verdicts

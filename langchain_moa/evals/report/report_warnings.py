@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from langchain_moa.evals.report.findings import Comparison, Run, SystemReport
 from langchain_moa.evals.report.prices import Prices
 from langchain_moa.evals.report.spending import models_of
 from langchain_moa.evals.types import Answer, Judgment, Metric
-
-if TYPE_CHECKING:
-    from langchain_moa.evals.report.report import Run, SystemReport, Verdict
 
 # A percentile interval from fewer is known to be too narrow.
 _FEW = 30
@@ -35,7 +32,7 @@ def report_warnings(
     runs: Mapping[str, Run],
     *,
     baseline: str | None,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[Comparison],
     prices: Prices | None,
 ) -> list[str]:
     """Return what the answers and judgments give reason to warn of, whatever the benchmark."""

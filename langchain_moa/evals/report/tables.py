@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from langchain_moa.evals.report.report import Report, SystemReport, Verdict
-    from langchain_moa.evals.statistics.bootstrap import Interval
+from langchain_moa.evals.report.findings import Comparison, Findings, SystemReport
+from langchain_moa.evals.statistics.bootstrap import Interval
 
 NOT_TOLD = "n/a"
 """Stands for what nobody told; a zero would be read as one."""
@@ -23,12 +21,12 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def tables(report: Report) -> list[Table]:
+def tables(report: Findings) -> list[Table]:
     """Return the report's tables: scores, costs, all figures, and a table per breakdown."""
     return [_scores(report), _costs(report), *_figures(report), *_breakdowns(report)]
 
 
-def heading(report: Report) -> str:
+def heading(report: Findings) -> str:
     """Return what was measured, in one line."""
     judge = f"judge {report.judge}" if report.judge else "no judge"
     mode = f" ({report.judge_mode})" if report.judge_mode else ""
@@ -39,7 +37,7 @@ def heading(report: Report) -> str:
     )
 
 
-def sentence(verdict: Verdict) -> str:
+def sentence(verdict: Comparison) -> str:
     """Return whether a composed system is worth it, in one line."""
     pair = f"{verdict.system} against {verdict.single}"
     difference = verdict.difference
@@ -57,7 +55,7 @@ def sentence(verdict: Verdict) -> str:
     )
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Findings) -> str:
     """Return a report as Markdown."""
     parts = [f"# {_escaped(report.benchmark)}", _escaped(heading(report))]
     for title, lines in (("Verdicts", list(map(sentence, report.verdicts))), ("Warnings", report.warnings)):
@@ -71,7 +69,7 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _scores(report: Report) -> Table:
+def _scores(report: Findings) -> Table:
     header = ["system", "score", "95 % CI", f"difference to {report.baseline or 'best single'}", "95 % CI (paired)"]
     header += ["P(better)", "asked", "failed", "scored", "unparsable", "judge failed"]
     rows = []
@@ -91,7 +89,7 @@ def _difference(row: SystemReport, baseline: str | None) -> list[str]:
     return [f"{difference.value:+.2f}", interval(difference.interval), number(difference.probability_better)]
 
 
-def _costs(report: Report) -> Table:
+def _costs(report: Findings) -> Table:
     header = ["system", "characters a turn", "calls an item", "tokens in an item", "tokens out an item"]
     header += ["USD for 100 items", "latency p50 (s)", "latency p95 (s)"]
     header += ["judge calls", "judge tokens in", "judge tokens out", "judge USD"]
@@ -115,14 +113,14 @@ def _costs(report: Report) -> Table:
     return Table(title="Costs", header=header, rows=rows)
 
 
-def _figures(report: Report) -> list[Table]:
+def _figures(report: Findings) -> list[Table]:
     """Return the figures besides the score, if there are any."""
     figures = [row.figures for row in report.systems]
     table = _by_system(report, "All figures", "figure", figures)
     return [table] if len(table.rows) > 1 else []
 
 
-def _breakdowns(report: Report) -> list[Table]:
+def _breakdowns(report: Findings) -> list[Table]:
     names = dict.fromkeys(name for row in report.systems for name, parts in row.breakdowns.items() if parts)
     return [
         _by_system(report, f"Score by {name}", name, [row.breakdowns.get(name, {}) for row in report.systems])
@@ -130,7 +128,7 @@ def _breakdowns(report: Report) -> list[Table]:
     ]
 
 
-def _by_system(report: Report, title: str, what: str, values: Sequence[Mapping[str, float | None]]) -> Table:
+def _by_system(report: Findings, title: str, what: str, values: Sequence[Mapping[str, float | None]]) -> Table:
     """Return a column per system; `values` are in the systems' order."""
     names = dict.fromkeys(name for by_name in values for name in by_name)
     return Table(

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from langchain_moa.evals.results.store import Store, in_order, key_of, row_of
-from langchain_moa.evals.running.judge_answers import answer_key, current_judgments
+from langchain_moa.evals.results.current import current_judgments
+from langchain_moa.evals.results.keys import answer_key, key_of
+from langchain_moa.evals.results.store import Store, in_order, row_of
 from langchain_moa.evals.types import Answer, Benchmark, Judgment
 
 _IMPORTED = "imported"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -11,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
-
-from langchain_core.messages import BaseMessage
 
 from langchain_moa.evals.results.journal import Journal, Row, write_whole
 from langchain_moa.evals.types import Answer, Benchmark, Judgment
@@ -171,17 +168,6 @@ def stored_systems(out: Path, benchmark: str) -> list[str]:
     return sorted(file.parent.name for file in (out / benchmark).glob("*/outputs.jsonl"))
 
 
-def key_of(*parts: Any) -> str:
-    """Return the hash of what decides a result: two of the same key need not be made twice."""
-    content = json.dumps(parts, sort_keys=True, default=_canonical)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def words_of(messages: Sequence[BaseMessage]) -> list[Any]:
-    """Return what of a conversation decides what a model says to it: who says what."""
-    return [[message.type, message.content] for message in messages]
-
-
 def in_order(rows: Sequence[Row], benchmark: Benchmark) -> list[Row]:
     """Return rows in the benchmark's order, whatever order they came in; those of questions it lacks come last."""
     place = {question.id: number for number, question in enumerate(benchmark.questions)}
@@ -225,12 +211,6 @@ def _check_same(field: str, before: Mapping[str, str], now: Mapping[str, str], p
         "with --overwrite."
     )
     raise ValueError(msg)
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, Sequence) else str(value)
 
 
 if sys.platform == "win32":

@@ -10,7 +10,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa.evals.results.journal import Journal
-from langchain_moa.evals.results.store import Store, in_order, key_of, row_of, words_of
+from langchain_moa.evals.results.keys import key_of, words_of
+from langchain_moa.evals.results.store import Store, in_order, row_of
 from langchain_moa.evals.running.call_meter import CallMeter, plain
 from langchain_moa.evals.running.concurrency import for_each
 from langchain_moa.evals.systems import System

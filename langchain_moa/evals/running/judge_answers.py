@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from langchain_moa.evals.results.current import current_rows
 from langchain_moa.evals.results.journal import Row
-from langchain_moa.evals.results.store import Store, in_order, key_of, row_of, words_of
+from langchain_moa.evals.results.keys import answer_key, key_of, words_of
+from langchain_moa.evals.results.store import Store, in_order, row_of
 from langchain_moa.evals.running.call_meter import CallMeter
 from langchain_moa.evals.running.concurrency import for_each
 from langchain_moa.evals.systems import System
@@ -83,29 +85,10 @@ async def judge_answers(
         return [judgment for judgment in store.judgments(name) if judgment.question in rows]
 
 
-def answer_key(answer: Answer) -> str:
-    """Return the hash of what is judged: the answer's words."""
-    return key_of(answer.question, list(answer.texts))
-
-
-def current_judgments(answers: Sequence[Answer], store: Store, judge: str) -> list[Judgment]:
-    """Return a judge's judgments of `answers`, failed ones too, and none of answers that were replaced since.
-
-    Raises:
-        DatasetError: The file is damaged.
-    """
-    return store.to_judgments(_current(store.judgment_journal(judge).rows, answers), judge)
-
-
-def _current(rows: Sequence[Row], answers: Sequence[Answer]) -> list[Row]:
-    keys = {answer.question: answer_key(answer) for answer in answers}
-    return [row for row in rows if row["question"] in keys and row.get("answer") == keys[row["question"]]]
-
-
 def _finished(rows: Sequence[Row], answers: Sequence[Answer]) -> dict[str, list[Row]]:
     """Return what there is about each answer and did not fail, by question."""
     finished: dict[str, list[Row]] = {answer.question: [] for answer in answers}
-    for row in _current(rows, answers):
+    for row in current_rows(rows, answers):
         if not row.get("error"):
             finished[row["question"]].append(row)
     return finished

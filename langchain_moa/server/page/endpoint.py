@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.server.api_errors import ApiError
-from langchain_moa.server.middleware.observing import Exchange, exchange
+from langchain_moa.server.exchange import Exchange, exchange
 from langchain_moa.server.page.watching import Event, structure, watch
 from langchain_moa.server.requests import Completion, parse
 from langchain_moa.server.served import DEFAULT, Served

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from langchain_moa.evals.results.current import current_judgments
 from langchain_moa.evals.results.store import Store
-from langchain_moa.evals.running.judge_answers import current_judgments, judge_answers
+from langchain_moa.evals.running.judge_answers import judge_answers
 from langchain_moa.evals.systems import System
 from langchain_moa.evals.types import Answer, Judgment
 from tests.fakes import ScriptedChatModel

@@ -8,7 +8,8 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_moa.evals.benchmarks.task import Task
-from langchain_moa.evals.graders.matching import create_grader, normalise
+from langchain_moa.evals.graders.create_grader import create_grader
+from langchain_moa.evals.graders.matching import normalise
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.exceptions import DatasetError
 from tests.evals_fixtures import needs_fixtures, read_jsonl

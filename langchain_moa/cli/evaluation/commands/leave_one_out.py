@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
 
+    from langchain_moa.evals.report.findings import Run
     from langchain_moa.evals.report.prices import Prices
-    from langchain_moa.evals.report.report import Report, Run
+    from langchain_moa.evals.report.report import Report
     from langchain_moa.evals.running.leave_one_out import CachedReferences
     from langchain_moa.evals.systems import System
     from langchain_moa.evals.types import Benchmark, Question
@@ -55,8 +56,9 @@ def leave_one_out(
     The mixture has to have answered already, questions of one turn each. Written and judged anew is one answer for each
     question and proposer; the report is in DIR/leave-one-out.
     """
+    from langchain_moa.cli.evaluation.commands.report import load_prices
     from langchain_moa.cli.evaluation.progress import end
-    from langchain_moa.cli.evaluation.stored_results import load_prices, publish
+    from langchain_moa.cli.evaluation.report_output import publish
     from langchain_moa.cli.evaluation.system_specs import resolve
 
     evaluation = Evaluation(
@@ -80,7 +82,7 @@ def without(system: System, cached: CachedReferences, proposer: str) -> System:
     Raises:
         ValueError: When it is built and is no `ChatMoA`.
     """
-    from langchain_moa.evals.results.store import key_of
+    from langchain_moa.evals.results.keys import key_of
     from langchain_moa.evals.systems import System
 
     def build(decoding: Mapping[str, Any]) -> BaseChatModel:
@@ -203,7 +205,7 @@ class _Study:
         """Compare the mixture without each proposer with the whole one."""
         from langchain_moa.cli.evaluation.progress import working
         from langchain_moa.cli.evaluation.stored_results import judged
-        from langchain_moa.evals.report.report import make_report
+        from langchain_moa.evals.report.make_report import make_report
         from langchain_moa.evals.running.judge_answers import NO_JUDGE
 
         name = judge.name if judge else NO_JUDGE

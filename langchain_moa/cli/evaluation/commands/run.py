@@ -31,10 +31,10 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Generate, judge and report. Started again after whatever ended it, it goes on where it was."""
+    from langchain_moa.cli.evaluation.commands.report import check_report, report_on
     from langchain_moa.cli.evaluation.dry_run import show_estimates
     from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.cli.evaluation.progress import end
-    from langchain_moa.cli.evaluation.stored_results import check_report, report_on
     from langchain_moa.cli.evaluation.system_specs import resolve, resolve_all
     from langchain_moa.evals.running.judge_answers import NO_JUDGE
 
