@@ -1,4 +1,6 @@
-"""Whether a system is worth its cost: AlpacaEval 2, MT-Bench, FLASK and the user's own task, for any chat model.
+"""Evaluate any chat model on AlpacaEval 2, MT-Bench, FLASK or your own task, with cost and latency.
+
+Import the public names from here; the modules below are internal.
 
 Example:
     ```python

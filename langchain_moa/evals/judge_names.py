@@ -11,13 +11,13 @@ from langchain_moa.evals.types import Judgment
 
 
 def judge_fields(reply: AIMessage) -> dict[str, Any]:
-    """Return the field of a `Judgment` that says who judged, for `other_judge`. Empty: the judge's name is unknown."""
+    """Return the `Judgment` field with the name of the judge model. Empty: the reply does not name it."""
     name = reply.response_metadata.get("model_name") or reply.response_metadata.get("model")
     return {"judge": name} if isinstance(name, str) else {}
 
 
 def judge_of(judgments: Sequence[Judgment]) -> str:
-    """Return the name of the judge, or of the judges; `unknown`: no judgment names one."""
+    """Return the names of the judges, comma-separated; `unknown` if no judgment has one."""
     return ", ".join(sorted({judgment.fields["judge"] for judgment in judgments if "judge" in judgment.fields})) or (
         "unknown"
     )

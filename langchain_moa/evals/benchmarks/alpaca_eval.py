@@ -1,8 +1,8 @@
-"""AlpacaEval 2: 805 instructions, a judge that compares with GPT-4 Turbo's outputs, a length-controlled win rate.
+"""AlpacaEval 2: 805 instructions, answers compared with GPT-4 Turbo's by a judge, length-controlled win rate.
 
 Source of the protocol: tatsu-lab/alpaca_eval, `weighted_alpaca_eval_gpt4_turbo` (arXiv:2404.04475); of the decoding:
-togethercomputer/MoA, generate_for_alpaca_eval.py. The data is licensed CC BY-NC 4.0: it is fetched when it is needed
-and is no part of this package.
+togethercomputer/MoA, generate_for_alpaca_eval.py. The data is licensed CC BY-NC 4.0: it is downloaded on
+first use and not part of this package.
 """
 
 from __future__ import annotations
@@ -70,19 +70,20 @@ _SAME_CHARACTERS = 100
 
 
 class AlpacaEval:
-    """AlpacaEval 2."""
+    """AlpacaEval 2: 805 instructions, each answer compared with GPT-4 Turbo's by a judge."""
 
     name = "alpaca_eval"
     score_name = "win rate (%)"
 
     def __init__(self, *, judge_mode: JudgeMode = "logprobs") -> None:
-        """Fetch the instructions and the baseline's outputs, unless they are there already.
+        """Load the instructions and the baseline's outputs; they are downloaded on first use.
 
         Args:
-            judge_mode: `text` for a judge without log-probabilities. Its figures are not comparable with others'.
+            judge_mode: `logprobs`, or `text` for a judge without log-probabilities, whose scores are not comparable
+                with published ones.
 
         Raises:
-            DatasetError: They can't be had.
+            DatasetError: The data can't be downloaded.
         """
         self._judge_mode = judge_mode
         rows = read_list(fetch(EVAL_SET), EvalRow)
@@ -92,7 +93,7 @@ class AlpacaEval:
         self._by_id = {question.id: question for question in self.questions}
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return which output is better, as a question to the judge; the same output twice is a draw."""
+        """Return the judge call that compares the answer with the baseline's; identical answers are a draw."""
         if answer.error is not None:
             return ()
         instruction, baseline, output = question.turns[0][0].text, question.fields["baseline"], answer.texts[0]
@@ -106,10 +107,10 @@ class AlpacaEval:
         return [JudgeCall(part="", messages=messages, arguments=arguments, read=partial(read, switched=switched))]
 
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> WinRateMetric:
-        """Return the win rates over the baseline: in all, and raw by the data set that the instructions are from.
+        """Return the win rates against the baseline, overall and by source dataset.
 
-        The main figure is the length-controlled win rate if all instructions (but for a few failures) have a judgment
-        and `df_gamed.csv` and scikit-learn are there; else the raw one, and a warning gives the reason.
+        The main score is the length-controlled win rate if (almost) all instructions were judged and `df_gamed.csv` and
+        scikit-learn are available. Otherwise it is the raw win rate, and a warning gives the reason.
         """
         outputs = {answer.question: answer.texts[0] for answer in answers if answer.error is None}
         scores = {judgment.question: judgment.score for judgment in judgments}
@@ -137,7 +138,7 @@ class AlpacaEval:
         )
 
     def export(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Mapping[str, str]:
-        """Return AlpacaEval's files, `model_outputs.json` and `annotations.json`. Failed answers are missing."""
+        """Return AlpacaEval's files `model_outputs.json` and `annotations.json`. Failed answers are omitted."""
         answered = {answer.question: answer for answer in answers if answer.error is None}
         judged = {judgment.question: judgment for judgment in judgments if judgment.error is None}
         files = {"model_outputs.json": write_outputs(self.questions, answered)}
@@ -150,7 +151,7 @@ class AlpacaEval:
         """Read a `model_outputs.json`, or the outputs in an `annotations.json`.
 
         Raises:
-            DatasetError: The file is missing or malformed, or answers what AlpacaEval does not ask.
+            DatasetError: The file is missing or malformed, or has an unknown instruction.
         """
         return read_outputs(path, self.questions)
 
@@ -158,8 +159,7 @@ class AlpacaEval:
         """Read an `annotations.json`, with the preferences that it holds.
 
         Raises:
-            DatasetError: The file is missing or malformed, judges what AlpacaEval does not ask, or compares with
-                another baseline.
+            DatasetError: The file is missing or malformed, has an unknown instruction, or another baseline.
         """
         return read_annotations(path, self.questions)
 
@@ -199,7 +199,7 @@ def _question(index: int, row: EvalRow) -> Question:
 
 
 def _other_mode(judgments: Sequence[Judgment]) -> list[str]:
-    """Warn of judgments that are not from log-probabilities, and of a judge that gives none where it should."""
+    """Warn of judgments that are not from log-probabilities, and of a judge that returns none."""
     warnings = []
     if any(judgment.fields.get("discrete") for judgment in judgments):
         warnings.append("The judge's text was read, not its log-probabilities: not comparable with published figures.")
@@ -209,7 +209,7 @@ def _other_mode(judgments: Sequence[Judgment]) -> list[str]:
 
 
 def _near_constant(outputs: Iterable[str]) -> list[str]:
-    """Warn of a system that hardly looks at the instruction: a constant text with an injected prompt can win."""
+    """Warn of nearly constant outputs: a constant text with an injected prompt can win."""
     beginnings = Counter(output[:_SAME_CHARACTERS] for output in outputs)
     most = max(beginnings.values(), default=0)
     if most <= max(1, beginnings.total() / 2):

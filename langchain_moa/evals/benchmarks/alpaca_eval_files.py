@@ -1,4 +1,4 @@
-"""The files of the original AlpacaEval: `model_outputs.json` and `annotations.json`."""
+"""Read and write AlpacaEval's own files: `model_outputs.json` and `annotations.json`."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def read_list(path: Path, row: type[Row]) -> list[Row]:
     """Read a JSON list.
 
     Args:
-        path: The file; packed if its name ends in `.gz`.
-        row: What the list holds. Keys that it does not name are dropped.
+        path: The file, decompressed if its name ends in `.gz`.
+        row: The type of an item. Unknown keys are dropped.
 
     Raises:
-        DatasetError: The file can't be read, or is no such list.
+        DatasetError: The file can't be read, or is not a list of this type.
     """
     try:
         return TypeAdapter(list[row]).validate_json(read_text(path))  # type: ignore[valid-type]
@@ -155,7 +155,7 @@ def _find(questions: Mapping[Any, Question], asked: Any, path: Path) -> Question
     try:
         return questions[asked]
     except KeyError:
-        raise DatasetError(f"AlpacaEval does not ask {asked!r}", path=path) from None
+        raise DatasetError(f"AlpacaEval has no instruction {asked!r}", path=path) from None
 
 
 def _read_completion(row: _AnnotationRow) -> tuple[Mapping[str, Any], str]:

@@ -1,4 +1,4 @@
-"""AlpacaEval 2's judge: which of two outputs it prefers, as a number from 1 (the first) to 2 (the second)."""
+"""AlpacaEval 2's judge: its prompt, and its preference as a number from 1 (first output) to 2 (second output)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_moa.evals.judge_names import judge_fields
 
 JudgeMode = Literal["logprobs", "text"]
-"""How a preference is read: from the log-probabilities of `m` and `M`, or, where a judge gives none, from its text."""
+"""How a preference is read: from the log-probabilities of `m` and `M`, or from the text for judges without them."""
 
 # Source: tatsu-lab/alpaca_eval@cd543a1 (Apache-2.0),
 # src/alpaca_eval/evaluators_configs/alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt
@@ -68,7 +68,7 @@ _IDENTIFIER = re.compile(r"(?<!\w)(?<!\w['\u2019])[mM](?!\w)")
 
 
 def is_switched(instruction: str) -> bool:
-    """Tell whether the judge sees the system's output first and the baseline's second: the same at every run.
+    """Whether the judge sees the system's output first and the baseline's second; the same in every run.
 
     Source: tatsu-lab/alpaca_eval, `annotators/pairwise_evaluator.py` and `utils.py::random_seeded_choice`, seed 0.
     """
@@ -77,10 +77,10 @@ def is_switched(instruction: str) -> bool:
 
 
 def judge_messages(instruction: str, first: str, second: str) -> list[BaseMessage]:
-    """Return what the judge is asked about two outputs, called `m` and `M`.
+    """Return the judge's messages for two outputs, called `m` and `M`.
 
-    The prompt is taken apart before it is filled in, so ChatML markers inside an output stay text; the original takes
-    it apart afterwards, and an output could end the prompt early or add messages of its own.
+    The ChatML prompt is parsed before it is filled in, so that markers inside an output stay text. The original parses
+    it afterwards, so an output could end the prompt early or inject messages.
     """
     # ChatML: role on the first line, content up to the end marker.
     parts = [part.partition("\n")[2].partition("<|im_end|>")[0] for part in JUDGE_PROMPT.split("<|im_start|>")[1:]]
@@ -108,13 +108,13 @@ def find_logprobs(logprobs: Any) -> dict[str, float] | None:
 
 
 def preference(logprobs: Mapping[str, float]) -> float | None:
-    """Return 1 where the judge is sure of `m`, 2 where it is sure of `M`, and what is between them.
+    """Return the preference, from 1 (certainly `m`) to 2 (certainly `M`).
 
     Args:
-        logprobs: By token. One that is missing has no probability.
+        logprobs: Log-probabilities by token. A missing token has probability 0.
 
     Returns:
-        `None`: neither is there. Source: tatsu-lab/alpaca_eval, `completion_parsers.py::logprob_parser`.
+        `None` if both tokens are missing. Source: tatsu-lab/alpaca_eval, `completion_parsers.py::logprob_parser`.
     """
     if not logprobs:
         return None
@@ -134,14 +134,14 @@ def parse_preference(text: str) -> float | None:
 
 
 def read_logprobs(reply: AIMessage, *, switched: bool) -> tuple[float | None, Mapping[str, Any]]:
-    """Return the preference for the system's output over the baseline's, and what it was made of."""
+    """Return the preference for the system's output from log-probabilities, and the judgment's fields."""
     logprobs = find_logprobs(reply.response_metadata.get("logprobs"))
     fields = {"switched": switched, "logprobs": logprobs, **judge_fields(reply)}
     return _unswitch(preference(logprobs or {}), switched), fields
 
 
 def read_choice(reply: AIMessage, *, switched: bool) -> tuple[float | None, Mapping[str, Any]]:
-    """Return the same from the reply's text: a preference for one or the other."""
+    """Return the preference for the system's output from the reply's text, and the judgment's fields."""
     fields = {"switched": switched, "discrete": True, **judge_fields(reply)}
     return _unswitch(parse_preference(reply.text), switched), fields
 

@@ -1,8 +1,8 @@
 """FLASK: 1,740 instructions, each answer scored from 1 to 5 in the skills that it needs (arXiv:2307.10928).
 
 Source of the protocol: kaistAI/FLASK, gpt_review/, at the commit of the files below; of the aggregator's input:
-togethercomputer/MoA, generate_for_flask.py. The data has no licence, so it is fetched when it is needed and is no part
-of this package.
+togethercomputer/MoA, generate_for_flask.py. The data has no licence, so it is downloaded on first use and not part of
+this package.
 """
 
 from __future__ import annotations
@@ -109,20 +109,20 @@ class _ReviewRow(TypedDict):
 
 
 class FLASK:
-    """FLASK, with the prompt that shows the judge a sample answer."""
+    """FLASK: 1,740 instructions, scored by skill, with the prompt that shows the judge a sample answer."""
 
     name = "flask"
     score_name = "mean over the skills (1-5)"
 
     def __init__(self, *, temperature: float | None = 0) -> None:
-        """Fetch the questions, the prompt and the skills' descriptions, unless they are there already.
+        """Load the questions, the prompt and the skill descriptions; they are downloaded on first use.
 
         Args:
-            temperature: The judge's. FLASK's script wants 0 but puts it where no request takes it from, so that its
-                published scores were made at the provider's default: `None`.
+            temperature: Sampling temperature of the judge. FLASK's script sets 0 but never passes it on, so its
+                published scores were made with the provider's default: `None`.
 
         Raises:
-            DatasetError: A file can't be had.
+            DatasetError: A file can't be downloaded.
         """
         self._temperature = temperature
         paths = [fetch(file) for file in (_QUESTIONS, _PROMPTS, _SKILL_DESCRIPTIONS)]
@@ -135,7 +135,7 @@ class FLASK:
         self._by_id = {question.id: question for question in self.questions}
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return the question to the judge: a score for each of the question's skills, with a dictionary at the end."""
+        """Return the judge call, which asks for a score for each of the question's skills."""
         if answer.error is not None:
             return ()
         user = self._prompt["prompt_template"].format(
@@ -153,8 +153,8 @@ class FLASK:
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> MeanMetric:
         """Return the mean of the skills' means, and the means by skill, domain and difficulty.
 
-        All skills that the judge scored count, also those that the question does not ask for. A score outside 1-5
-        counts as it is and is warned of. A domain's or difficulty's mean is over all skills' scores in it.
+        All skills that the judge scored are counted, including those that the question does not ask for. A score
+        outside 1-5 is counted as it is, with a warning. The mean of a domain or difficulty is over all skill scores.
         Source: aggregate_skill.py, aggregate_domain.py, aggregate_difficulty_skill.py.
         """
         judged = {
@@ -193,9 +193,9 @@ class FLASK:
         )
 
     def export(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Mapping[str, str]:
-        """Return FLASK's files: `<system>.jsonl` with the outputs and `<system>_review.jsonl`. Failed ones are missing.
+        """Return FLASK's files: `<system>.jsonl` with the outputs, and `<system>_review.jsonl`.
 
-        The reviews' `total_tokens_step4` is missing where the judge told no tokens.
+        Failed answers are omitted. `total_tokens_step4` is omitted if the judge reported no token usage.
         """
         outputs = {answer.question: answer for answer in answers if answer.error is None}
         reviews = {judgment.question: judgment for judgment in judgments if judgment.error is None}
@@ -210,10 +210,10 @@ class FLASK:
         return files
 
     def read_answers(self, path: Path) -> Sequence[Answer]:
-        """Read outputs in FLASK's format. Where no row names the system, the file does.
+        """Read outputs in FLASK's format. Without `model_id`, the file name is the name of the system.
 
         Raises:
-            DatasetError: The file is missing or malformed, or answers what FLASK does not ask.
+            DatasetError: The file is missing or malformed, or has an unknown question id.
         """
         return [
             Answer(
@@ -225,10 +225,10 @@ class FLASK:
         ]
 
     def read_judgments(self, path: Path) -> Sequence[Judgment]:
-        """Read reviews in FLASK's format, with the scores that they hold. The file names the system.
+        """Read reviews in FLASK's format with their scores. The file name is the name of the system.
 
         Raises:
-            DatasetError: The file is missing or malformed, or reviews what FLASK does not ask.
+            DatasetError: The file is missing or malformed, or has an unknown question id.
         """
         return [
             Judgment(
@@ -247,7 +247,7 @@ class FLASK:
         return str(idx)
 
     def _rubric(self, label: str) -> str:
-        """Return what a skill is and what each score means. Source: gpt4_eval.py::gen_prompt."""
+        """Return the rubric of a skill: its description and what each score means. Source: gpt4_eval.py::gen_prompt."""
         skill = next(skill for skill in self._skills if label in skill["Skill"])
         scale = "".join(f"\nScore {score}: {skill['Scoring'][score]}" for score in "12345")
         return f"\n{skill['Skill']}: {skill['Criteria']}{scale}\n\n"

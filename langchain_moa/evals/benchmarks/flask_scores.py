@@ -1,4 +1,4 @@
-"""The scores in a FLASK judge's reply.
+"""Parse the scores in a FLASK judge's reply.
 
 Source: kaistAI/FLASK, gpt_review/gpt4_eval.py::parse_score and gpt_review/aggregate_skill.py.
 """
@@ -26,15 +26,15 @@ SKILLS = (
     "conciseness",
     "harmlessness",
 )
-"""The names under which scores are added up, in the order of aggregate_skill.py."""
+"""The skill names, in the order of aggregate_skill.py."""
 
 _NOT_APPLICABLE = ("na", "n/a", "not applicable")
 
 
 def parse_scores(review: str) -> dict[str, float | str]:
-    """Return the last dictionary in a review, in lower case and with spaces for underscores.
+    """Parse the last dictionary in a review, lower-cased and with underscores replaced by spaces.
 
-    A score may be a number, a number as text, or `N/A`. Empty: there is no dictionary that can be read.
+    A score may be a number, a number as text, or `N/A`. Empty: there is no valid dictionary.
     """
     # What the original's `{[^}]+}` finds, which takes a time that grows with the square of the review's braces.
     inside = [text for piece in review.split("}")[:-1] if (text := piece.partition("{")[2])]
@@ -57,13 +57,13 @@ def parse_scores(review: str) -> dict[str, float | str]:
 
 
 def scores_by_skill(scores: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Return the scores that count, each behind one of `SKILLS`."""
+    """Return the valid scores as pairs of a skill from `SKILLS` and its score."""
     named = ((_skill(key), _number(value)) for key, value in scores.items())
     return [(skill, number) for skill, number in named if skill in SKILLS and number is not None]
 
 
 def mean_score(scores: Mapping[str, Any]) -> float | None:
-    """Return the mean of the scores that count; `None`: none does."""
+    """Return the mean of the valid scores. `None`: there are none."""
     numbers = [number for _, number in scores_by_skill(scores)]
     return fmean(numbers) if numbers else None
 

@@ -1,4 +1,4 @@
-"""From what the command line calls a benchmark to the benchmark."""
+"""Load a benchmark by name, or a task from a file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ PUBLISHED = ("alpaca_eval", "mt_bench", "flask")
 
 
 def load_benchmark(spec: str, *, grader: str | Grader | None = None, judge_mode: JudgeMode = "logprobs") -> Benchmark:
-    """Return a published benchmark by its name, or an own task by its path.
+    """Return a published benchmark by name, or your own task by path.
 
     Args:
-        spec: One of `PUBLISHED`, or the path of a task's file.
-        grader: How an own task is graded: what `Task` takes. Default: `exact`.
-        judge_mode: How AlpacaEval's judge is read: by its log-probabilities, or by its `text`.
+        spec: `alpaca_eval`, `mt_bench` or `flask`, or the path of a task file.
+        grader: Grader of your own task, as for `Task`. Default: `exact`.
+        judge_mode: How to read the AlpacaEval judge: from its log-probabilities (`logprobs`), or from its `text`.
 
     Raises:
-        ValueError: There is no such benchmark or grader.
-        DatasetError: The benchmark's file can't be had, or is malformed.
+        ValueError: The benchmark or the grader is unknown.
+        DatasetError: The benchmark's file is missing, malformed, or can't be downloaded.
     """
     published: dict[str, Callable[[], Benchmark]] = {
         "alpaca_eval": lambda: AlpacaEval(judge_mode=judge_mode),
@@ -38,6 +38,6 @@ def load_benchmark(spec: str, *, grader: str | Grader | None = None, judge_mode:
         return published[spec]()
     path = Path(spec)
     if not path.suffix and not path.exists():
-        msg = f"Benchmark {spec!r} is unknown; choose from {', '.join(PUBLISHED)}, or name the file of your own task."
+        msg = f"Benchmark {spec!r} is unknown; choose from {', '.join(PUBLISHED)}, or give the path of your own task."
         raise ValueError(msg)
     return Task(path, grader=grader or "exact")

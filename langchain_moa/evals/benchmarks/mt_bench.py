@@ -41,7 +41,7 @@ _TURNS = ("turn_1", "turn_2")
 # Source: arXiv:2406.04692, table 2b, whose repeated runs differ by 0.06 to 0.10.
 _SATURATED = "MT-Bench is saturated: the gaps between good systems are of the size of the run-to-run spread, about 0.1."
 
-# What FastChat writes in the place of an answer or a judgment that could not be had.
+# What FastChat writes in place of an answer or a judgment that failed.
 _FAILED = "$ERROR$"
 _UNRATED = -1
 
@@ -87,7 +87,7 @@ class MTBench:
     score_name = "score (1-10)"
 
     def __init__(self) -> None:
-        """Read the questions, the reference answers and the judge's prompts, which come with the package."""
+        """Read the questions, reference answers and judge prompts, which ship with the package."""
         paths = [DATA / name for name in ("question.jsonl", "reference_answer_gpt-4.jsonl", "judge_prompts.jsonl")]
         self.fingerprint = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
         references = {row["question_id"]: row["choices"][0]["turns"] for _, row in read_rows(paths[1], _AnswerRow)}
@@ -97,16 +97,16 @@ class MTBench:
         self._by_id = {question.id: question for question in self.questions}
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return the two questions to the judge: about the first turn, and about the second in sight of the first."""
+        """Return two judge calls: for the first turn, and for the second turn given the first."""
         if answer.error is not None:
             return ()
         return [_judge_call(question, answer, turn) for turn in range(len(_TURNS))]
 
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> MeanMetric:
-        """Return the mean of all ratings, and those by turn and category.
+        """Return the mean of all ratings, and the means by turn and category.
 
-        The average is over all ratings, not over the two turns' means: they differ when one turn lacks more ratings.
-        A rating above 10 counts as it is and is warned of. Source: fastchat/llm_judge/show_result.py.
+        The average is over all ratings, not over the means of the two turns; these differ if ratings are missing.
+        A rating above 10 is counted as it is, with a warning. Source: fastchat/llm_judge/show_result.py.
         """
         rated = [
             (self._by_id[judgment.question], judgment.part, judgment.score)
@@ -135,7 +135,7 @@ class MTBench:
     def export(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Mapping[str, str]:
         """Return FastChat's files: `model_answer/<system>.jsonl` and `model_judgment/<judge>_single.jsonl`.
 
-        FastChat's `tstamp` is missing (none of its tools reads it), and so are failed answers, which it would rate.
+        FastChat's `tstamp` is omitted (none of its tools reads it), and so are failed answers, which it would rate.
         """
         answered = {answer.question: answer for answer in answers if answer.error is None}
         in_order = [answered[question.id] for question in self.questions if question.id in answered]
@@ -150,18 +150,18 @@ class MTBench:
         return files
 
     def read_answers(self, path: Path) -> Sequence[Answer]:
-        """Read a `model_answer/*.jsonl` of FastChat. Of several choices the first one counts, as there.
+        """Read FastChat's `model_answer/*.jsonl`. Of several choices the first is used, as in FastChat.
 
         Raises:
-            DatasetError: The file is missing or malformed, or answers what MT-Bench does not ask.
+            DatasetError: The file is missing or malformed, or has an unknown question id.
         """
         return [self._answer(row, path, line) for line, row in read_rows(path, _AnswerRow)]
 
     def read_judgments(self, path: Path) -> Sequence[Judgment]:
-        """Read a `*_single.jsonl` of FastChat, with the scores that it holds. It may rate several systems.
+        """Read FastChat's `*_single.jsonl` with its scores. It may contain several systems.
 
         Raises:
-            DatasetError: The file is missing or malformed, or rates what MT-Bench does not ask.
+            DatasetError: The file is missing or malformed, or has an unknown question id.
         """
         return [self._judgment(row, path, line) for line, row in read_rows(path, _JudgmentRow)]
 
@@ -178,7 +178,7 @@ class MTBench:
                 f"Question {question!r} has {len(texts)} answers; both turns need one", path=path, line=line
             )
         if _FAILED in texts:
-            return Answer(question=question, system=row["model_id"], error="FastChat could not have an answer")
+            return Answer(question=question, system=row["model_id"], error="FastChat failed to get an answer")
         return Answer(question=question, system=row["model_id"], texts=tuple(text.strip() for text in texts))
 
     def _judgment(self, row: _JudgmentRow, path: Path, line: int) -> Judgment:
@@ -193,7 +193,7 @@ class MTBench:
             score=None if row["score"] == _UNRATED else row["score"],
             fields={"prompt": prompt, "judge": judge},
             reply="" if failed else row["judgment"],
-            error="FastChat could not have a judgment" if failed else None,
+            error="FastChat failed to get a judgment" if failed else None,
         )
 
     def _judgment_row(self, judgment: Judgment, answer: Answer) -> dict[str, Any]:

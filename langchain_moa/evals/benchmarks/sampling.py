@@ -1,4 +1,4 @@
-"""A part of a benchmark's questions, for a first look."""
+"""Random samples of a benchmark's questions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from langchain_moa.evals.types import Question
 
 
 def sample(questions: Sequence[Question], limit: int | None, *, seed: int = 0) -> list[Question]:
-    """Return `limit` of the questions, drawn at random, in the benchmark's order.
+    """Return a random sample of questions, in the benchmark's order.
 
-    With one seed a smaller sample is a part of every larger one, so that what a first look has paid for counts later.
+    With the same seed a smaller sample is a subset of every larger one, so its results are reused.
+
+    Args:
+        questions: All questions.
+        limit: Sample size. `None`: all questions.
+        seed: Random seed.
     """
     if limit is None or limit >= len(questions):
         return list(questions)

@@ -1,4 +1,4 @@
-"""The user's own task: a file of questions, and a grader."""
+"""Your own task: a file of questions, and a grader."""
 
 from __future__ import annotations
 
@@ -44,26 +44,27 @@ class _JudgmentRow(TypedDict):
 
 
 class Task:
-    """A user's own questions as a benchmark.
+    """A benchmark of your own questions, read from a JSON Lines file.
 
-    The file has a JSON object on each line:
+    Each line is a JSON object with these fields:
 
-    - `id`: text or a number, once in the file.
-    - `input`: what a system is asked; or `messages`: a conversation, each message with its `role` and `content`.
-    - `reference`: what the grader compares with. For most graders text, a number, or a list of which one will do.
-    - `choices`: up to ten options, which are listed below the `input`, one a line: `A. first`.
+    - `id`: a string or number, unique in the file.
+    - `input`: the question as text; or `messages`: a conversation, each message with `role` and `content`.
+    - `reference`: the expected answer. For most graders a string, a number, or a list of accepted alternatives.
+    - `choices`: up to ten options, appended to the `input`, one per line: `A. first`.
     """
 
     def __init__(self, path: Path, *, grader: str | Callable[..., Any] | Grader = "exact") -> None:
         """Read the questions.
 
         Args:
-            path: The file. Its name, up to the first full stop, is the task's.
-            grader: How the answers are judged: what `create_grader` takes, or a grader such as `Pairwise`.
+            path: The file. Its name up to the first full stop is the name of the task.
+            grader: Name of a grader (`exact`, `contains`, `numeric`, `choice`, `regex`, `module:function`), a function,
+                or a grader such as `Pairwise`.
 
         Raises:
             DatasetError: The file is missing or malformed, or a question lacks what the grader needs.
-            ValueError: There is no such grader.
+            ValueError: The grader is unknown.
         """
         self.name = path.name.partition(".")[0]
         self._grader: Grader = create_grader(grader) if isinstance(grader, str) or callable(grader) else grader
@@ -80,15 +81,15 @@ class Task:
         self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return the grader's verdict on an answer, or what it asks a judge. A user's function may block."""
+        """Return the grader's judgments of an answer, or its judge calls. May block."""
         return () if answer.error is not None else self._grader.judge(question, answer)
 
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Metric:
-        """Return how one system did."""
+        """Return one system's metric."""
         return self._grader.metric(self.questions, answers, judgments)
 
     def export(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Mapping[str, str]:
-        """Return `answers.jsonl` and `judgments.jsonl`, which `read_answers` and `read_judgments` read."""
+        """Return `answers.jsonl` and `judgments.jsonl`, in the format of `read_answers` and `read_judgments`."""
         outputs = [
             {"id": answer.question, "system": answer.system, "output": answer.texts[0]}
             for answer in answers
@@ -109,12 +110,12 @@ class Task:
         return {"answers.jsonl": write_rows(outputs), "judgments.jsonl": write_rows(verdicts)}
 
     def read_answers(self, path: Path) -> Sequence[Answer]:
-        """Read answers that were had elsewhere: an `id` and an `output` on each line, and the `system`'s name.
+        """Read answers from a JSON Lines file with `id`, `output` and optionally `system`.
 
-        Where no row names the system, the file does.
+        Without `system`, the file name is the name of the system.
 
         Raises:
-            DatasetError: The file is missing or malformed, or answers what the task does not ask.
+            DatasetError: The file is missing or malformed, or has an unknown question id.
         """
         return [
             Answer(
@@ -126,10 +127,10 @@ class Task:
         ]
 
     def read_judgments(self, path: Path) -> Sequence[Judgment]:
-        """Read judgments that were had elsewhere, in the form of `export`. Needed are an `id` and a `score`.
+        """Read judgments in the format of `export`. Only `id` and `score` are required.
 
         Raises:
-            DatasetError: The file is missing or malformed, or judges what the task does not ask.
+            DatasetError: The file is missing or malformed, or has an unknown question id.
         """
         return [
             Judgment(
@@ -151,11 +152,13 @@ class Task:
 
 def _by_id(questions: Sequence[tuple[int, Question]], path: Path) -> dict[str, Question]:
     if not questions:
-        raise DatasetError("It has no questions; write one JSON object a line, with 'id' and 'input'", path=path)
+        raise DatasetError(
+            "The file has no questions; write one JSON object per line, with 'id' and 'input'", path=path
+        )
     by_id: dict[str, Question] = {}
     for line, question in questions:
         if question.id in by_id:
-            raise DatasetError(f"The id {question.id!r} is there already; ids must be unique", path=path, line=line)
+            raise DatasetError(f"Duplicate id {question.id!r}; ids must be unique", path=path, line=line)
         by_id[question.id] = question
     return by_id
 
@@ -182,11 +185,11 @@ def _messages(row: _QuestionRow, choices: Sequence[str]) -> list[BaseMessage]:
         raise ValueError("it needs either 'input' or 'messages'")
     if "messages" in row:
         if choices:
-            raise ValueError("'choices' are listed below an 'input'; with 'messages', write them there yourself")
+            raise ValueError("'choices' are appended to an 'input'; with 'messages', write them into the messages")
         if not row["messages"]:
             raise ValueError("its 'messages' are empty")
         return convert_to_messages(row["messages"])
     if len(choices) > len(LETTERS):
-        raise ValueError(f"it has {len(choices)} choices; there are letters for {len(LETTERS)}")
+        raise ValueError(f"it has {len(choices)} choices; at most {len(LETTERS)} are allowed")
     listed = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return [HumanMessage("\n".join([row["input"], *listed]))]

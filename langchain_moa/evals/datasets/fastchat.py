@@ -1,4 +1,4 @@
-"""FastChat's judge prompts, which MT-Bench and pairwise judging use."""
+"""FastChat's judge prompts, used by MT-Bench and pairwise grading."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DATA = Path(__file__).parent / "mt_bench_data"
 
 @dataclass(frozen=True, kw_only=True)
 class JudgePrompt:
-    """How a judge is asked."""
+    """A judge prompt: system message and template of the user message."""
 
     name: str
     system_prompt: str
     prompt_template: str
 
     def messages(self, **texts: str) -> list[BaseMessage]:
-        """Return the conversation that asks the judge. Braces in the texts stay as they are."""
+        """Return the messages for the judge. Braces in the texts are left as they are."""
         return [SystemMessage(self.system_prompt), HumanMessage(self.prompt_template.format(**texts))]
 
 

@@ -1,4 +1,4 @@
-"""JSON Lines: the form of the benchmarks' questions, answers and judgments."""
+"""Read and write JSON Lines."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def read_rows(path: Path, row: type[Row]) -> list[tuple[int, Row]]:
     """Read a JSON Lines file.
 
     Args:
-        path: The file; packed if its name ends in `.gz`. Blank lines are skipped.
-        row: What a line holds, a `TypedDict` say. Keys that it does not name are dropped.
+        path: The file, decompressed if its name ends in `.gz`. Blank lines are skipped.
+        row: The type of a row, such as a `TypedDict`. Unknown keys are dropped.
 
     Returns:
-        Each row behind its line number, from 1.
+        Pairs of line number (from 1) and row.
 
     Raises:
-        DatasetError: The file can't be read, or a line is no such row.
+        DatasetError: The file can't be read, or a line does not have this type.
     """
     adapter = TypeAdapter(row)
     lines = read_text(path).removeprefix("\ufeff").split("\n")

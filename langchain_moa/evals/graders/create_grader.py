@@ -1,4 +1,4 @@
-"""From the name of a grader, or a function, to the grader."""
+"""Create a grader from its name or from a function."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from langchain_moa.evals.graders.grader import Grader
 from langchain_moa.evals.graders.matching import MATCHERS, numeric_matcher, regex_matcher
 
 GRADERS = ("exact", "contains", "numeric[:TOLERANCE]", "choice", "regex[:PATTERN]", "MODULE:FUNCTION")
-"""What the specification of a grader can be."""
+"""The forms of a grader specification."""
 
 
 def create_grader(spec: str | Callable[..., Any]) -> Grader:
-    r"""Return a grader.
+    r"""Return the grader for a name or a function.
 
     Args:
-        spec: A function, as `FunctionGrader` takes it, or one of
+        spec: A function, as for `FunctionGrader`, or one of
 
-            - `exact`: the answer is the reference, as `normalise` has both.
-            - `contains`: the reference is in the answer as whole words, both so normalised. `4` is not in `42`.
-            - `numeric`, `numeric:0.01`: the answer comes to the reference's number, or as close as that, as
-              `answer_keys.number` reads both.
-            - `choice`: the answer decides for the reference's letter, as `answer_keys.choice` reads it, or is the
-              choice that has it. A reference may be a letter, `B. text`, or one of the `choices`.
-            - `regex`: the reference is a regular expression that is found in the answer.
-            - `regex:PATTERN`: the last match of the pattern, or of its first group, is the reference as in `exact`.
-            - `module:function`: a function, by its name.
+            - `exact`: the answer equals the reference after `normalise`.
+            - `contains`: the answer contains the reference as whole words, after `normalise`. `4` is not in `42`.
+            - `numeric`, `numeric:0.01`: the number in the answer equals the reference, exactly or within a tolerance.
+              Both are parsed with `answer_keys.number`.
+            - `choice`: the letter in the answer, parsed with `answer_keys.choice`, is the reference's; the text of
+              the choice also counts. A reference may be a letter, `B. text`, or one of the `choices`.
+            - `regex`: the reference is a regular expression that matches somewhere in the answer.
+            - `regex:PATTERN`: the last match of the pattern (or its first group) equals the reference, as in `exact`.
+            - `module:function`: a function to import.
 
     Raises:
-        ValueError: There is no such grader, or its pattern, tolerance or function can't be used.
+        ValueError: The grader is unknown, or its pattern, tolerance or function is invalid.
     """
     if not isinstance(spec, str):
         return FunctionGrader(spec)
@@ -43,7 +43,7 @@ def create_grader(spec: str | Callable[..., Any]) -> Grader:
     if name == "regex":
         return regex_matcher(spec, argument)
     if name == "pairwise":
-        raise ValueError(f"Grader {spec!r} needs a baseline's answers: give a Pairwise(answers)")
+        raise ValueError(f"Grader {spec!r} needs the answers of a baseline: pass Pairwise(answers)")
     if not separator:
         raise ValueError(f"Grader {spec!r} is unknown; choose from {', '.join(GRADERS)}, pairwise")
     try:

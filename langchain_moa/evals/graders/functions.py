@@ -1,4 +1,4 @@
-"""Graders that the user wrote, or openevals did: functions of what was asked, answered and expected."""
+"""Graders that are Python functions: your own, or evaluators from openevals."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _ARGUMENTS = ("inputs", "outputs", "reference_outputs")
 
 
 class FunctionGrader:
-    """Grades by a function that takes any of `inputs`, `outputs` and `reference_outputs`, by name.
+    """Grades with a function that takes any of the keyword arguments `inputs`, `outputs` and `reference_outputs`.
 
-    `inputs` is the row's `input` or its `messages`, `outputs` the answer's text and `reference_outputs` the row's
-    `reference`, as they are there. It returns a score (a number or a truth value), or what openevals and LangSmith
-    return: `{"key": ..., "score": ..., "comment": ...}`, or a list of those, whose mean is the score.
+    `inputs` is the row's `input` or `messages`, `outputs` the text of the answer and `reference_outputs` the row's
+    `reference`. The function returns a score (a number or a boolean), or a result in the format of openevals and
+    LangSmith: `{"key": ..., "score": ..., "comment": ...}`, or a list of those, whose mean is the score.
     """
 
     score_name = "mean score"
 
     def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:
-        """Look at what the function takes.
+        """Create a grader from a function.
 
         Args:
-            function: It may block, for instance to ask a model.
-            name: How errors name it; `None`: as it is called in its module.
+            function: A synchronous function. It may block, for instance to call a model.
+            name: Name in error messages. Default: the function's qualified name.
 
         Raises:
-            ValueError: It takes none of the three arguments, needs others, or is asynchronous.
+            ValueError: The function takes none of the three arguments, requires others, or is asynchronous.
         """
         self._function = function
         self._name = name or _name(function)
@@ -41,10 +41,10 @@ class FunctionGrader:
         self.fingerprint = f"{self._name}\n{_source(function)}"
 
     def check(self, question: Question) -> None:
-        """Accept any question: what it must hold is for the function to say."""
+        """Accept any question; the function decides what it needs."""
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return the function's verdict. A function that raises, or returns no score, makes it an error."""
+        """Return the function's score as a judgment. If it raises or returns no score, the judgment has an error."""
         known = {
             "inputs": question.fields["input"],
             "outputs": answer.texts[0],
@@ -64,7 +64,7 @@ class FunctionGrader:
     def metric(
         self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
     ) -> MeanMetric:
-        """Return the mean score, and the means by key where the function gives several."""
+        """Return the mean score, and means by key where the function returns several."""
         scored = [judgment.fields.get("scores", {}) for judgment in judgments if judgment.score is not None]
         keys = list(dict.fromkeys(key for scores in scored for key in scores))
         by_key = means_by(((key, score) for scores in scored for key, score in scores.items()), keys)
@@ -83,7 +83,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _source(function: Callable[..., Any]) -> str:
-    """Return the function's source, so that an edited one judges anew; empty: there is none to be had."""
+    """Return the source code, so that an edited function grades again. Empty: not available."""
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):
@@ -91,23 +91,25 @@ def _source(function: Callable[..., Any]) -> str:
 
 
 def _arguments(function: Callable[..., Any], name: str) -> Sequence[str]:
-    """Return those of the three arguments that the function takes."""
+    """Return which of the three arguments the function takes."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-        raise ValueError(f"Grader {name!r} is asynchronous; give the synchronous function, it runs in a thread")
+        raise ValueError(f"Grader {name!r} is asynchronous; pass a synchronous function, it runs in a thread")
     signature = inspect.signature(function)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
     arguments = _ARGUMENTS if takes_any else tuple(name for name in _ARGUMENTS if name in signature.parameters)
     try:
         signature.bind(**dict.fromkeys(arguments))
     except TypeError as error:
-        raise ValueError(f"Grader {name!r} must take {', '.join(_ARGUMENTS)} by name and no more: {error}") from error
+        raise ValueError(
+            f"Grader {name!r} must take only {', '.join(_ARGUMENTS)} as keyword arguments: {error}"
+        ) from error
     if not arguments:
-        raise ValueError(f"Grader {name!r} takes none of {', '.join(_ARGUMENTS)}; name its parameters so")
+        raise ValueError(f"Grader {name!r} takes none of the arguments {', '.join(_ARGUMENTS)}; rename its parameters")
     return arguments
 
 
 def _read(result: Any) -> tuple[dict[str, float], str]:
-    """Return the scores by key, and the comments, of what an evaluator returned."""
+    """Return the scores by key, and the comments, from what the function returned."""
     results: Iterable[Any] = result if isinstance(result, list | tuple) else [result]
     scores, comments = {}, []
     for number, one in enumerate(results, 1):
@@ -124,5 +126,5 @@ def _read(result: Any) -> tuple[dict[str, float], str]:
 
 def _number(score: Any) -> float:
     if isinstance(score, str | None) or not isfinite(number := float(score)):
-        raise ValueError(f"{score!r} is no score; return a number, a truth value, or a dictionary with a 'score'")
+        raise ValueError(f"{score!r} is not a score; return a number, a boolean, or a dictionary with a 'score'")
     return number

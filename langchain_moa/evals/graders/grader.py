@@ -1,4 +1,4 @@
-"""What a grader is, and the one for a task that is not graded yet."""
+"""The grader protocol, and the placeholder for a task that is not graded yet."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Metric, Quest
 
 
 class Grader(Protocol):
-    """Judges the answers to an own task's questions."""
+    """Grades answers to the questions of a `Task`."""
 
     fingerprint: str
-    """What decides what a judgment means."""
+    """Identifies the grader and its settings. Judgments with another fingerprint are not reused."""
 
     score_name: str
-    """As a benchmark has it."""
+    """Name and unit of the score, as in `Benchmark`."""
 
     def check(self, question: Question) -> None:
-        """Look for what is needed of a question.
+        """Check that a question can be graded.
 
         Raises:
-            ValueError: The question lacks it.
+            ValueError: The question lacks what the grader needs.
         """
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return what to ask a judge about an answer, or the verdict."""
+        """Return the judge calls for an answer, or its judgments."""
 
     def metric(self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Metric:
-        """Return how one system did."""
+        """Return one system's metric."""
 
 
 class Ungraded:
-    """The grader of a task whose questions are only answered so far."""
+    """A placeholder grader, for a task that is being answered and not graded yet."""
 
     fingerprint = "ungraded"
     score_name = "ungraded"
@@ -42,11 +42,11 @@ class Ungraded:
         """Accept any question."""
 
     def judge(self, question: Question, answer: Answer) -> Sequence[Judgment]:
-        """Return no verdict."""
+        """Return no judgments."""
         return ()
 
     def metric(
         self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
     ) -> MeanMetric:
-        """Return a metric in which nothing counts."""
+        """Return an empty metric."""
         return MeanMetric({}, name=self.score_name, figures={}, breakdowns={}, warnings=[])

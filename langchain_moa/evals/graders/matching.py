@@ -1,4 +1,4 @@
-"""Graders of an own task: does the answer say what the reference says?"""
+"""Graders that compare the answer with a reference: text, numbers, choices and regular expressions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
 
 
 class Matcher:
-    """Compares what is read out of an answer with what is read out of the references: one of them has to match."""
+    """Grades an answer as right if what is parsed from it matches what is parsed from any of the references."""
 
     score_name = "accuracy (%)"
 
@@ -29,14 +29,14 @@ class Matcher:
         matches: Callable[[Any, Any], bool] = operator.eq,
         extracts: bool = False,
     ) -> None:
-        """Keep how to compare.
+        """Create a grader.
 
         Args:
-            spec: Names the grader.
-            answer: Takes an answer and the question's choices to what is compared; `None`: there is none, it is wrong.
-            reference: Takes a reference and the question's choices to what is compared; `None`: it can't be used.
-            matches: Takes what was read out of both.
-            extracts: Whether what is read out of an answer is a part of it, worth a look in the judgment.
+            spec: The grader's specification, used in error messages and as its fingerprint.
+            answer: Parses an answer, given the question's choices. `None`: nothing found, the answer is wrong.
+            reference: Parses a reference, given the question's choices. `None`: the reference is invalid.
+            matches: Compares a parsed answer with a parsed reference.
+            extracts: Whether to record the parsed answer in the judgment.
         """
         self.fingerprint = spec
         self._answer = answer
@@ -45,15 +45,15 @@ class Matcher:
         self._extracts = extracts
 
     def check(self, question: Question) -> None:
-        """See that every reference can be used.
+        """Check that the question has references and that each can be parsed.
 
         Raises:
-            ValueError: One can't, or there is none.
+            ValueError: There is no reference, or one is invalid.
         """
         self._expected(question)
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return 1 for a right answer and 0 for a wrong one, with what was extracted from it."""
+        """Return a judgment with score 1 for a right answer and 0 for a wrong one."""
         found = self._answer(answer.texts[0], question.fields["choices"])
         right = found is not None and any(self._matches(found, wanted) for wanted in self._expected(question))
         fields = {"found": None if found is None else str(found)} if self._extracts else {}
@@ -62,7 +62,7 @@ class Matcher:
     def metric(
         self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
     ) -> MeanMetric:
-        """Return the share of right answers, in percent."""
+        """Return the accuracy, in percent."""
         scores = scores_by_question(questions, judgments, scale=100)
         return MeanMetric(scores, name="accuracy", figures={}, breakdowns={}, warnings=unscored(judgments))
 
@@ -78,7 +78,7 @@ class Matcher:
 
 
 def references_of(question: Question) -> list[str]:
-    """Return a question's references as text. None: it has no reference.
+    """Return a question's references as text; empty if it has none.
 
     Raises:
         ValueError: One is neither text nor a number.
@@ -92,10 +92,9 @@ def references_of(question: Question) -> list[str]:
 
 
 def normalise(text: str) -> str:
-    """Return a text as `exact` and `contains` compare it.
+    """Normalise text for the graders `exact` and `contains`.
 
-    Case, the kind and amount of white space, the way accented letters are encoded, and one full stop at the end make
-    no difference.
+    Ignores case, the kind and amount of white space, Unicode composition (NFC) and one full stop at the end.
     """
     return " ".join(unicodedata.normalize("NFC", text).casefold().split()).removesuffix(".")
 
@@ -139,7 +138,7 @@ def _pattern(reference: str, choices: Sequence[str]) -> re.Pattern[str]:
     try:
         return re.compile(reference)
     except re.error as error:
-        raise ValueError(f"{reference!r} is no regular expression: {error}") from error
+        raise ValueError(f"{reference!r} is not a valid regular expression: {error}") from error
 
 
 def _number(text: str, choices: Sequence[str]) -> Decimal | None:
@@ -153,7 +152,9 @@ def numeric_matcher(spec: str, tolerance: str) -> Matcher:
         ValueError: The tolerance is not a number of at least 0.
     """
     if not re.fullmatch(r"\d*\.?\d+", tolerance):
-        raise ValueError(f"Grader {spec!r} has no tolerance; write a number from 0, such as numeric:0.01")
+        raise ValueError(
+            f"Grader {spec!r} has an invalid tolerance; write a number of at least 0, such as numeric:0.01"
+        )
     most = Decimal(tolerance)
 
     def is_close(found: Decimal, wanted: Decimal) -> bool:

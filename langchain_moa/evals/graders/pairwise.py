@@ -1,4 +1,4 @@
-"""Pairwise judging: is an answer better than a baseline's? The judge is asked twice, the answers changing places."""
+"""Pairwise comparison with a baseline by a judge, asked twice with the order of the answers swapped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PairwiseVerdict = Literal["A", "B", "C"]
 """The first answer is better, the second is, or they are equally good."""
 
 _TIE = 0.5
-# What each verdict is worth to the system, by the order of the answers.
+# The score of each verdict for the system, by the order of the answers.
 _SCORES: Mapping[str, Mapping[PairwiseVerdict, float]] = {
     "baseline_first": {"A": 0, "B": 1, "C": _TIE},
     "system_first": {"A": 1, "B": 0, "C": _TIE},
@@ -31,9 +31,9 @@ _JUDGE_ARGUMENTS = {"temperature": 0, "max_tokens": 2048}
 
 
 def parse_verdict(reply: str) -> PairwiseVerdict | None:
-    """Return the verdict in a judge's reply; `None`: there is none.
+    """Parse the verdict in a judge's reply. `None`: it has none.
 
-    Where a reply holds several, `[[A]]` goes before `[[B]]`, and that before `[[C]]`.
+    If a reply contains several, `[[A]]` takes precedence over `[[B]]`, and `[[B]]` over `[[C]]`.
     Source: lm-sys/FastChat, fastchat/llm_judge/common.py::run_judge_pair.
     """
     verdicts: tuple[PairwiseVerdict, ...] = ("A", "B", "C")
@@ -41,29 +41,29 @@ def parse_verdict(reply: str) -> PairwiseVerdict | None:
 
 
 class Pairwise:
-    """A grader of an own task that asks a judge to compare each answer with a baseline's.
+    """A grader for a `Task` that asks a judge to compare each answer with a baseline's answer.
 
     The prompts are MT-Bench's for pairwise comparison (arXiv:2306.05685): `pair-v2`, or `pair-math-v1` where the
-    question has a reference. The answers' length is not controlled for, as AlpacaEval 2 does from many systems'
-    judgments of the same questions; the mean lengths stand beside the win rate instead.
+    question has a reference. The win rate is not length-controlled (unlike AlpacaEval 2, which fits that on published
+    judgments); the mean answer lengths are reported beside it.
     """
 
     score_name = "win rate (%)"
 
     def __init__(self, baseline: Sequence[Answer]) -> None:
-        """Take what to compare with.
+        """Create a grader with a baseline.
 
         Args:
-            baseline: One system's answers. Questions that it failed to answer don't count.
+            baseline: The answers of one system. Questions that it failed to answer are not scored.
 
         Raises:
-            ValueError: There are none, or they are of several systems.
+            ValueError: There are no answers, or they are from several systems.
         """
         systems = sorted({answer.system for answer in baseline})
         self._baseline = {answer.question: answer.texts[0] for answer in baseline if answer.error is None}
         if len(systems) != 1 or not self._baseline:
             raise ValueError(
-                f"The baseline must be one system's answers; of {systems!r} there are {len(self._baseline)}"
+                f"The baseline must be the answers of one system; got {len(self._baseline)} answers of {systems!r}"
             )
         self._name = systems[0]
         content = json.dumps([sorted(self._baseline.items()), *map(repr, judge_prompts().values())])
@@ -73,7 +73,7 @@ class Pairwise:
         """Accept any question."""
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return the two questions to the judge; for two equal answers a tie in either order, without asking."""
+        """Return one judge call per order; identical answers are ties without a call."""
         baseline = self._baseline.get(question.id)
         if baseline is None:
             return ()
@@ -88,10 +88,10 @@ class Pairwise:
     def metric(
         self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
     ) -> MeanMetric:
-        """Return the win rate, in percent, a tie being half a win.
+        """Return the win rate in percent, where a tie is half a win.
 
-        A verdict that differs between the two orders is a tie, and the share of those that do not differ is the
-        `consistency`. A question counts when there are verdicts in both orders. Source: lm-sys/FastChat,
+        A question whose verdict differs between the two orders is a tie; the share of questions where it does not is
+        the `consistency`. Questions without a verdict in both orders are not scored. Source: lm-sys/FastChat,
         fastchat/llm_judge/show_result.py, `win_rate_adjusted`.
         """
         scores: dict[str, list[float]] = defaultdict(list)

@@ -15,40 +15,40 @@ Run = tuple[Sequence[Answer], Sequence[Judgment]]
 
 @dataclass(frozen=True, kw_only=True)
 class SystemReport:
-    """How one system did, and what it took."""
+    """Scores and cost of one system."""
 
     system: str
 
     is_single: bool | None
-    """Whether each answer took one model call a turn; `None`: nobody counted the calls."""
+    """Whether each answer took one model call per turn. `None`: the calls were not counted."""
 
     score: float | None
-    """The benchmark's main figure; `None`: nothing could be scored."""
+    """The benchmark's main score. `None`: nothing could be scored."""
 
     interval: Interval | None
     difference: Difference | None
-    """To the report's baseline, over the same questions; `None` for the baseline itself."""
+    """Paired difference to the report's baseline. `None` for the baseline itself."""
 
     figures: Mapping[str, float | None]
     breakdowns: Mapping[str, Mapping[str, float | None]]
 
     answers: int
-    """Items that the system was asked."""
+    """Questions that the system was asked."""
 
     failed: int
-    """Items that it did not answer."""
+    """Questions that it failed to answer."""
 
     scored: int
-    """Items that count in the score."""
+    """Questions that the score is computed from."""
 
     unparsable: int
-    """Judge replies in which no verdict could be read."""
+    """Judge replies without a parsable verdict."""
 
     judge_failed: int
-    """Judge calls that got no reply."""
+    """Judge calls that failed."""
 
     mean_length: float | None
-    """Characters of an answer, a turn."""
+    """Mean characters per answer and turn."""
 
     spending: Spending
     judge_spending: JudgeSpending
@@ -61,14 +61,14 @@ class Comparison:
     system: str
     single: str
     outcome: Outcome | None
-    """`None`: too few questions count for both."""
+    """`None`: too few questions were scored for both."""
 
     difference: Difference | None
     cost_factor: float | None
-    """How many times the single model's dollars."""
+    """Cost relative to the single model (2.0 = twice as expensive)."""
 
     latency_factor: float | None
-    """How many times the single model's median latency."""
+    """Median latency relative to the single model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +77,16 @@ class Findings:
 
     benchmark: str
     score_name: str
-    """What the scores are, with their unit."""
+    """Name and unit of the score."""
 
     judge: str | None
     """`None`: no judge was needed."""
 
     judge_mode: str | None
-    """How the judge's verdicts were read: `logprobs`, `text`."""
+    """How the judge's verdicts were read: `logprobs` or `text`."""
 
     baseline: str | None
-    """The system with which each other one is compared: the best single model, unless the caller named one."""
+    """The system that the others are compared with. Default: the best single model."""
 
     prices: str | None
     """Where the prices come from."""
@@ -94,7 +94,7 @@ class Findings:
     seed: int
     draws: int
     systems: Sequence[SystemReport]
-    """In the order in which the caller gave them."""
+    """In the order given by the caller."""
 
     verdicts: Sequence[Comparison]
     warnings: Sequence[str]

@@ -1,4 +1,4 @@
-"""A report as one HTML page with pictures. Everything is inside: nothing is fetched when it is looked at."""
+"""A report as one self-contained HTML page with charts."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _SYMBOLS = {
 
 _RADAR_SPOKES = 3
 _LABEL = 16
-"""Characters in a line of a spoke's name."""
+"""Characters per line of an axis label."""
 
 _LOGARITHMIC = 20
-"""How many times the smallest value the largest is when an axis becomes logarithmic."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class _Picture:
 
 
 def to_html(report: Findings) -> str:
-    """Return the report as one page, some 5 MB with plotly's JavaScript. It is for light and dark, phone and paper."""
+    """Return the report as an HTML page of about 5 MB, which includes plotly's JavaScript."""
     pictures = [
         _against(report, "cost", "USD for 100 items", [row.spending.usd_per_100 for row in report.systems]),
         _against(
@@ -72,7 +72,7 @@ def to_html(report: Findings) -> str:
         warnings=_section("Warnings", "warnings", [f"<li>{escape(warning)}</li>" for warning in report.warnings]),
         figures="\n".join(_figure(picture, report.systems) for picture in pictures),
         tables="\n".join(map(_table, tables(report))),
-        # No text may end the element that it is in.
+        # "</script>" in a text would end the element.
         data=json.dumps(figures, allow_nan=False).replace("<", "\\u003c"),
         plotly=plotly,
         draw=draw,
@@ -80,7 +80,7 @@ def to_html(report: Findings) -> str:
 
 
 def _against(report: Findings, title: str, axis: str, values: Sequence[float | None]) -> _Picture:
-    """Draw the scores with their intervals over what they took."""
+    """Plot scores with their intervals against cost or latency."""
     title = f"Score against {title}"
     points = [(i, row, x) for i, (row, x) in enumerate(zip(report.systems, values, strict=True))]
     shown = [(i, row, x) for i, row, x in points if x is not None and row.score is not None]
@@ -137,17 +137,17 @@ def _hover(row: SystemReport) -> str:
 
 
 def _drawn(text: str) -> str:
-    """Return text that plotly draws as it is: it reads some HTML, and knows few of its entities."""
+    """Escape text for plotly, which interprets some HTML but knows few entities."""
     return escape(text, quote=False)
 
 
 def _hover_text(text: str) -> str:
-    """Return text that a plotly template shows as it is: `%{…}` would be filled in."""
+    """Escape text for a plotly hover template, where `%{…}` is a placeholder."""
     return _drawn(text).replace("%{", "%&#123;")
 
 
 def _radars(report: Findings) -> list[_Picture]:
-    """Draw each breakdown of which all systems that have a score share enough parts for a radar."""
+    """Plot a radar chart per breakdown, where the scored systems share enough parts."""
     rows = [(i, row) for i, row in enumerate(report.systems) if row.score is not None]
     pictures = []
     for name in dict.fromkeys(name for _, row in rows for name in row.breakdowns):
@@ -246,7 +246,7 @@ def _table(table: Table) -> str:
 
 
 def _policy(*scripts: str) -> str:
-    """Return a policy under which the page runs these scripts and no other, and fetches nothing."""
+    """Return a content security policy that allows only these scripts and no requests."""
     hashes = [f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts]
     return f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; img-src data: blob:"
 

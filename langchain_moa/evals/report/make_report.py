@@ -25,23 +25,26 @@ def make_report(
     seed: int = 0,
     warnings: Sequence[str] = (),
 ) -> Report:
-    """Work out scores, intervals, differences and costs.
+    """Compute scores, confidence intervals, comparisons and costs.
 
     Args:
-        benchmark: Takes judgments to scores.
-        runs: By system, in the order in which they are shown.
-        judge: Its name; `None`: no judge was needed.
-        prices: What tokens cost; `None`: costs are not known.
+        benchmark: The benchmark that was run.
+        runs: `(answers, judgments)` by system name, in display order.
+        judge: Name of the judge. `None`: no judge was needed.
+        prices: Token prices. `None`: costs are left out.
         baseline: The system to compare the others with. Default: the single model with the best score, where a single
-            model is a system whose every answer took one model call a turn.
-        seed: Of the bootstrap.
-        warnings: What the caller has to say, before the report's own.
+            model is a system whose every answer took one model call per turn.
+        seed: Random seed of the bootstrap.
+        warnings: Further warnings to show, before the report's own.
+
+    Returns:
+        The report, with a comparison of each composed system with each single model.
 
     Raises:
-        ValueError: There is no system, or none is called `baseline`.
+        ValueError: `runs` is empty, or `baseline` is not among them.
     """
     if not runs:
-        msg = "There is nothing to report: give at least one system."
+        msg = "There is nothing to report: pass at least one system."
         raise ValueError(msg)
     if baseline is not None and baseline not in runs:
         msg = f"Baseline {baseline!r} is not among the systems: choose from {', '.join(map(repr, runs))}."
@@ -77,7 +80,7 @@ def make_report(
 
 
 def is_single(answers: Sequence[Answer]) -> bool | None:
-    """Tell whether each answer took one model call a turn; `None`: nobody counted the calls."""
+    """Whether each answer took one model call per turn. `None`: the calls were not counted."""
     counted = [answer for answer in answers if answer.error is None and answer.calls]
     return all(answer.calls == len(answer.texts) for answer in counted) if counted else None
 
@@ -139,7 +142,7 @@ def _compare(rows: Sequence[SystemReport], singles: Sequence[str], bootstrap: Bo
 
 
 def _judge_mode(runs: Mapping[str, Run]) -> str | None:
-    """Return how verdicts were read: from log-probabilities or from the reply's text, the most frequent way first."""
+    """Return how verdicts were read (`logprobs`, `text`), the most frequent first."""
     judged = [judgment for _, judgments in runs.values() for judgment in judgments if judgment.reply or judgment.usage]
     modes = Counter("logprobs" if "logprobs" in judgment.fields else "text" for judgment in judged)
     return ", ".join(mode for mode, _ in modes.most_common()) or None

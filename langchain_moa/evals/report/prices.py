@@ -1,4 +1,4 @@
-"""What tokens cost, from a file of the user's or from the package `genai-prices`. An unknown price is never zero."""
+"""Token prices, from a file or from the package `genai-prices`. An unknown price is `None`, never zero."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ _PACKAGE = "genai-prices"
 
 
 class Prices(Protocol):
-    """Tells what tokens cost."""
+    """A source of token prices."""
 
     @property
     def source(self) -> str:
-        """Where the prices come from, for the report's reader."""
+        """Where the prices come from; shown in the report."""
 
     def cost(self, model: str, usage: UsageMetadata) -> float | None:
-        """Return US dollars for a model's tokens; `None`: its price is not known.
+        """Return the cost in US dollars. `None`: the model's price is unknown.
 
         Args:
-            model: By the name that the provider gave with the usage.
-            usage: Tokens in, the cached ones included, and out.
+            model: Model name, as the provider reported it with the usage.
+            usage: Token usage. Input tokens include cached ones.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What one model costs, in US dollars for a million tokens."""
+    """Prices of one model, in US dollars per million tokens."""
 
     input: float
     output: float
     cached: float | None = None
-    """For input tokens that the provider had cached; `None`: as `input`."""
+    """Price of cached input tokens. `None`: same as `input`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PriceList:
-    """Prices by model name."""
+    """A price list by model name."""
 
     prices: Mapping[str, Price]
     source: str
 
     def cost(self, model: str, usage: UsageMetadata) -> float | None:
-        """Return US dollars for a model's tokens; `None`: it is not in the list."""
+        """Return the cost in US dollars. `None`: the model is not in the list."""
         price = self.prices.get(model)
         if price is None:
             return None
@@ -62,10 +62,10 @@ class PriceList:
 
 
 class GenAIPrices:
-    """The list that comes with the package `genai-prices`, as of its release: nothing is fetched."""
+    """Prices from the installed package `genai-prices`, as of its release; nothing is downloaded."""
 
     def __init__(self) -> None:
-        """Load it.
+        """Load the package.
 
         Raises:
             ImportError: The package is not installed.
@@ -73,14 +73,14 @@ class GenAIPrices:
         try:
             self._package = import_module("genai_prices")
         except ImportError:
-            msg = f"Prices from {_PACKAGE!r} need the package: pip install {_PACKAGE}"
+            msg = f"Prices from {_PACKAGE!r} need that package: pip install {_PACKAGE}"
             raise ImportError(msg) from None
         self.source = f"{_PACKAGE} {version(_PACKAGE)}"
 
     def cost(self, model: str, usage: UsageMetadata) -> float | None:
-        """Return US dollars for a model's tokens; `None`: the package does not know it.
+        """Return the cost in US dollars. `None`: the package does not know the model.
 
-        A name with a slash, `zai-org/GLM-5.3`, is taken for an id of Together's, as everywhere in this project.
+        A name with a slash, such as `zai-org/GLM-5.3`, is treated as a Together model id.
         """
         tokens = self._package.Usage(
             input_tokens=usage["input_tokens"],
@@ -95,11 +95,11 @@ class GenAIPrices:
 
 
 def load_prices(source: str) -> Prices:
-    """Return the prices that the command line names.
+    """Load token prices.
 
     Args:
-        source: `genai-prices`, or the path of a JSON file `{model: {"input": …, "output": …, "cached": …}}` with US
-            dollars for a million tokens; `cached` may be left out.
+        source: `genai-prices`, or the path of a JSON file `{model: {"input": …, "output": …, "cached": …}}` in US
+            dollars per million tokens; `cached` is optional.
 
     Raises:
         ImportError: `genai-prices` is not installed.
@@ -113,10 +113,10 @@ def _read_prices(path: Path) -> PriceList:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        msg = f"{path}: the prices are no JSON: {error}"
+        msg = f"{path}: the price file is not valid JSON: {error}"
         raise ValueError(msg) from None
     if not isinstance(entries, dict):
-        msg = f"{path}: prices are an object of models, not {type(entries).__name__}."
+        msg = f"{path}: the price file must be a JSON object by model, not {type(entries).__name__}."
         raise ValueError(msg)
     return PriceList(
         prices={model: _to_price(path, model, entry) for model, entry in entries.items()}, source=path.name
@@ -128,7 +128,7 @@ def _to_price(path: Path, model: str, entry: Any) -> Price:
     if not complete or not all(_is_price(value) for value in entry.values()):
         msg = (
             f'{path}: the price of {model!r} is {entry!r}; give {{"input": …, "output": …}} and, if it differs, '
-            '"cached", each in US dollars for a million tokens.'
+            '"cached", each in US dollars per million tokens.'
         )
         raise ValueError(msg)
     return Price(**entry)

@@ -16,12 +16,12 @@ class Report(Findings):
     """The results of an evaluation on one benchmark; `make_report` returns it."""
 
     def to_json(self) -> str:
-        """Return everything as JSON; what is not known is `null`."""
+        """Return the report as JSON; unknown values are `null`."""
         verdicts = [{**asdict(verdict), "text": sentence(verdict)} for verdict in self.verdicts]
         return json.dumps({**asdict(self), "verdicts": verdicts}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_csv(self) -> str:
-        """Return one line per system; what is not known is `n/a`."""
+        """Return the report as CSV, one line per system; unknown values are `n/a`."""
         lines = [{"benchmark": self.benchmark, "judge": self.judge, **_line(row)} for row in self.systems]
         names = list(dict.fromkeys(name for line in lines for name in line))
         file = io.StringIO()
@@ -31,12 +31,12 @@ class Report(Findings):
         return file.getvalue()
 
     def to_markdown(self) -> str:
-        """Return the tables, the verdicts and the warnings as Markdown."""
+        """Return the report as Markdown: verdicts, warnings and tables."""
         return markdown(self)
 
 
 def _line(row: SystemReport) -> dict[str, Any]:
-    """Return a system's fields side by side, one level deep."""
+    """Flatten a system's fields into one CSV line."""
     difference = row.difference
     paired = difference.interval if difference else None
     line: dict[str, Any] = {

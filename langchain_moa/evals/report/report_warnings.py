@@ -1,4 +1,4 @@
-"""What a reader of a report has to know before trusting its figures."""
+"""Warnings in a report, whatever the benchmark."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from langchain_moa.evals.report.prices import Prices
 from langchain_moa.evals.report.spending import models_of
 from langchain_moa.evals.types import Answer, Judgment, Metric
 
-# A percentile interval from fewer is known to be too narrow.
+# Percentile intervals from fewer questions are too narrow.
 _FEW = 30
-# One in twenty decides by chance at 95 %.
+# At 95 %, one comparison in twenty is significant by chance.
 _MANY = 5
 
 
 def metric_warnings(metrics: Mapping[str, Metric]) -> list[str]:
-    """Return what the metrics warn of, each warning once, with the systems it is about unless it is about all."""
+    """Return the metrics' warnings without duplicates, prefixed with the systems they apply to unless that is all."""
     systems: dict[str, list[str]] = {}
     for system, metric in metrics.items():
         for warning in metric.warnings:
@@ -35,7 +35,7 @@ def report_warnings(
     verdicts: Sequence[Comparison],
     prices: Prices | None,
 ) -> list[str]:
-    """Return what the answers and judgments give reason to warn of, whatever the benchmark."""
+    """Return warnings about the answers, judgments and comparisons."""
     warnings = []
     if baseline is None and len(rows) > 1:
         warnings.append("No system with a score is known to be a single model: name one to compare the others with.")
@@ -68,7 +68,7 @@ def _silence(answers: Sequence[Answer]) -> str | None:
 
 
 def _unpriced(lines: Sequence[Answer | Judgment], prices: Prices | None) -> list[str]:
-    """Return the models that the given prices do not name."""
+    """Return the models without a known price."""
     if prices is None:
         return []
     used = {model: usage for line in lines for model, usage in line.usage.items()}

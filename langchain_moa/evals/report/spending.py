@@ -1,4 +1,4 @@
-"""What answers and judgments took: calls, tokens, dollars and time. What nobody told is `None`, never zero."""
+"""Cost of answers and judgments: calls, tokens, dollars and latency. Unknown values are `None`, never zero."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ Usage = Mapping[str, UsageMetadata]
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """What one system took, as means over the items that it answered."""
+    """Cost of one system: means over the questions it answered."""
 
     calls: float | None
-    """Model calls an item, the ones inside a composed system included."""
+    """Model calls per question, including calls inside a composed system."""
 
     input_tokens: float | None
-    """Tokens in, an item."""
+    """Input tokens per question."""
 
     output_tokens: float | None
-    """Tokens out, an item."""
+    """Output tokens per question."""
 
     usd_per_100: float | None
-    """US dollars for 100 items."""
+    """US dollars per 100 questions."""
 
     latency_p50: float | None
-    """Seconds for an item, all its turns: the median."""
+    """Median seconds per question, over all its turns."""
 
     latency_p95: float | None
-    """Seconds for an item, all its turns: 95 % took less."""
+    """95th percentile of seconds per question, over all its turns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSpending:
-    """What judging one system took, in all."""
+    """Total cost of judging one system."""
 
     calls: int
     input_tokens: int | None
@@ -49,7 +49,7 @@ class JudgeSpending:
 
 
 def spending_of(answers: Sequence[Answer], prices: Prices | None) -> Spending:
-    """Return what a system took; failed answers, and items for which nothing was told, are left out of each mean."""
+    """Return a system's cost. Failed answers and missing values are left out of each mean."""
     answered = [answer for answer in answers if answer.error is None]
     told = [answer.usage for answer in answered if answer.usage]
     usd = dollars(told, prices)
@@ -65,7 +65,7 @@ def spending_of(answers: Sequence[Answer], prices: Prices | None) -> Spending:
 
 
 def judge_spending_of(judgments: Sequence[Judgment], prices: Prices | None) -> JudgeSpending:
-    """Return what a judge took; verdicts that needed none are no calls."""
+    """Return the cost of judging. Judgments made without a judge are not counted."""
     told = [judgment.usage for judgment in judgments if judgment.usage]
     return JudgeSpending(
         calls=sum(bool(judgment.usage or judgment.reply or judgment.error) for judgment in judgments),
@@ -76,17 +76,17 @@ def judge_spending_of(judgments: Sequence[Judgment], prices: Prices | None) -> J
 
 
 def tokens(usage: Usage, kind: Literal["input_tokens", "output_tokens"]) -> int:
-    """Add up one kind of tokens over the models."""
+    """Sum one kind of tokens over all models."""
     return sum(used[kind] for used in usage.values())
 
 
 def dollars(usages: Iterable[Usage], prices: Prices | None) -> float | None:
-    """Add up what tokens cost; `None`: there are none, or the price of a model among them is not known."""
+    """Sum the cost in US dollars. `None`: there is no usage, or a model has no known price."""
     costs = [prices.cost(model, used) if prices else None for usage in usages for model, used in usage.items()]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if known and len(known) == len(costs) else None
 
 
 def models_of(usages: Iterable[Usage]) -> list[str]:
-    """Return the models that told their usage, each once, in order of appearance."""
+    """Return the distinct models with reported usage, in order of appearance."""
     return list(dict.fromkeys(model for usage in usages for model in usage))

@@ -1,4 +1,4 @@
-"""A report as tables of text and as sentences: what Markdown, the terminal and the page show alike."""
+"""A report as text tables and sentences, shared by Markdown, terminal and HTML."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from langchain_moa.evals.report.findings import Comparison, Findings, SystemRepo
 from langchain_moa.evals.statistics.bootstrap import Interval
 
 NOT_TOLD = "n/a"
-"""Stands for what nobody told; a zero would be read as one."""
+"""Shown for unknown values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells to be shown. The first column names the rows, the others are numbers."""
+    """A table of text. The first column labels the rows, the others contain numbers."""
 
     title: str
     header: Sequence[str]
@@ -27,7 +27,7 @@ def tables(report: Findings) -> list[Table]:
 
 
 def heading(report: Findings) -> str:
-    """Return what was measured, in one line."""
+    """Return a one-line summary of what was measured and how."""
     judge = f"judge {report.judge}" if report.judge else "no judge"
     mode = f" ({report.judge_mode})" if report.judge_mode else ""
     prices = f"prices from {report.prices}" if report.prices else "no prices given"
@@ -38,7 +38,7 @@ def heading(report: Findings) -> str:
 
 
 def sentence(verdict: Comparison) -> str:
-    """Return whether a composed system is worth it, in one line."""
+    """Return a comparison as one sentence."""
     pair = f"{verdict.system} against {verdict.single}"
     difference = verdict.difference
     if difference is None:
@@ -114,7 +114,7 @@ def _costs(report: Findings) -> Table:
 
 
 def _figures(report: Findings) -> list[Table]:
-    """Return the figures besides the score, if there are any."""
+    """Return the table of further scores, if there are any."""
     figures = [row.figures for row in report.systems]
     table = _by_system(report, "All figures", "figure", figures)
     return [table] if len(table.rows) > 1 else []
@@ -129,7 +129,7 @@ def _breakdowns(report: Findings) -> list[Table]:
 
 
 def _by_system(report: Findings, title: str, what: str, values: Sequence[Mapping[str, float | None]]) -> Table:
-    """Return a column per system; `values` are in the systems' order."""
+    """Return a table with a column per system; `values` are in the systems' order."""
     names = dict.fromkeys(name for by_name in values for name in by_name)
     return Table(
         title=title,
@@ -139,19 +139,19 @@ def _by_system(report: Findings, title: str, what: str, values: Sequence[Mapping
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    """Return a number as text, a count without decimals; `n/a` for one that is not known."""
+    """Format a number, a count without decimals. `n/a`: unknown."""
     if value is None:
         return NOT_TOLD
     return format(value, ",d" if isinstance(value, int) else form)
 
 
 def dollars(value: float | None) -> str:
-    """Return dollars as text: two digits that count where they are small."""
+    """Format dollars, small amounts with two significant digits."""
     return number(value, ",.2f" if value is None or value == 0 or value >= 0.1 else ".2g")
 
 
 def interval(value: Interval | None) -> str:
-    """Return an interval as text."""
+    """Format an interval."""
     return NOT_TOLD if value is None else f"{value.low:.2f} to {value.high:.2f}"
 
 
@@ -160,6 +160,6 @@ def _times(factor: float | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line."""
+    """Escape text for Markdown, on one line."""
     text = " ".join(text.split())
     return "".join(f"\\{character}" if character in r"\`*_[]<>|#" else character for character in text)

@@ -1,4 +1,4 @@
-"""The judgments that still belong to the answers on disk."""
+"""Stored judgments that match the current answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_moa.evals.types import Answer, Judgment
 
 
 def current_judgments(answers: Sequence[Answer], store: Store, judge: str) -> list[Judgment]:
-    """Return a judge's judgments of `answers`, failed ones too, and none of answers that were replaced since.
+    """Return a judge's judgments of `answers`, including failed ones. Judgments of replaced answers are left out.
 
     Raises:
         DatasetError: The file is damaged.
@@ -20,6 +20,6 @@ def current_judgments(answers: Sequence[Answer], store: Store, judge: str) -> li
 
 
 def current_rows(rows: Sequence[Row], answers: Sequence[Answer]) -> list[Row]:
-    """Return the rows of a judgment file that are about `answers` as they are now, by their key."""
+    """Return the rows that judge `answers` with their current texts."""
     keys = {answer.question: answer_key(answer) for answer in answers}
     return [row for row in rows if row["question"] in keys and row.get("answer") == keys[row["question"]]]

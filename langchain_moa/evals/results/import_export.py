@@ -1,4 +1,4 @@
-"""Results that another tool made, and results for another tool, in the benchmarks' own formats."""
+"""Import and export results in the formats of the benchmarks' original tools."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _IMPORTED = "imported"
 def import_answers(
     benchmark: Benchmark, answers: Sequence[Answer], store: Store, *, source: str, overwrite: bool = False
 ) -> None:
-    """Keep a system's answers, as if it had been asked.
+    """Store a system's answers as if they had been generated.
 
     Args:
-        benchmark: Whose questions they answer.
-        answers: One system's, as `Benchmark.read_answers` returns them.
-        store: Takes them under its own name for the system.
-        source: Where they are from, for whoever finds them later.
-        overwrite: Discard other answers that are there.
+        benchmark: The benchmark that the answers are to.
+        answers: Answers of one system, from `Benchmark.read_answers`.
+        store: Where to store them; its system name replaces the one in the answers.
+        source: Where they come from, recorded in the manifest.
+        overwrite: Discard stored answers.
 
     Raises:
-        ValueError: There are other answers, or another process uses the store.
+        ValueError: The store has other answers, or another process is using it.
     """
     rows = [row_of(replace(answer, system=store.system), key=_IMPORTED) for answer in answers]
     with store.locked():
@@ -45,18 +45,18 @@ def import_judgments(
     source: str,
     overwrite: bool = False,
 ) -> None:
-    """Keep a judge's judgments of the answers that are there. Those of other answers are left out.
+    """Store a judge's judgments of the stored answers. Judgments of other questions are left out.
 
     Args:
-        benchmark: Whose judgments they are.
-        judgments: Of one system, as `Benchmark.read_judgments` returns them.
-        store: Takes them; it holds the answers.
-        judge: What to call the judge.
-        source: As for `import_answers`.
-        overwrite: Discard other judgments of that judge that are there.
+        benchmark: The benchmark that the judgments are of.
+        judgments: Judgments of one system, from `Benchmark.read_judgments`.
+        store: Where to store them; it has the answers already.
+        judge: Name of the judge.
+        source: Where they come from, recorded in the manifest.
+        overwrite: Discard stored judgments of that judge.
 
     Raises:
-        ValueError: There are other judgments, or another process uses the store.
+        ValueError: The store has other judgments, or another process is using it.
     """
     keys = {answer.question: answer_key(answer) for answer in store.answers() if answer.error is None}
     parts = Counter(judgment.question for judgment in judgments)

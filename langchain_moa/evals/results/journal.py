@@ -1,4 +1,4 @@
-"""A file of finished items, one line each, that a killed program can take up again."""
+"""An append-only JSON Lines file that survives a killed process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """JSON lines, one per item. Each is on disk before the next begins; of two about one item the later counts."""
+    """JSON Lines, one row per item, flushed row by row. If an item has several rows, the last one counts."""
 
     def __init__(self, path: Path, *, identity: Callable[[Row], Hashable]) -> None:
-        """Read what is there.
+        """Read the existing rows.
 
         Args:
             path: The file; it need not exist.
-            identity: From a row to the item that it is about.
+            identity: Returns the key of the item that a row is about.
 
         Raises:
-            DatasetError: A line, other than a last one that was cut off, is no JSON object.
+            DatasetError: A line is not a JSON object. An incomplete last line is ignored.
         """
         self._path = path
         self._identity = identity
@@ -36,11 +36,11 @@ class Journal:
 
     @property
     def rows(self) -> list[Row]:
-        """The rows, in the order in which they came."""
+        """The rows, in the order in which they were added."""
         return list(self._rows.values())
 
     def __enter__(self) -> Self:
-        """Open the file for more rows. A last line that a kill cut off is dropped."""
+        """Open the file for appending. An incomplete last line is removed."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("ab")
         if self._file.tell() > self._whole_bytes:
@@ -51,13 +51,13 @@ class Journal:
         self._file.close()
 
     def append(self, row: Row) -> None:
-        """Add a row and hand it to the operating system, so that a kill can't take it back."""
+        """Append a row and flush it to the operating system, so that it survives a killed process."""
         self._rows[self._identity(row)] = row
         self._file.write(_line(row))
         self._file.flush()
 
     def rewrite(self, rows: Iterable[Row]) -> None:
-        """Put `rows` in place of all there is: either happens as a whole, or not at all."""
+        """Replace all rows atomically."""
         self._rows = {self._identity(row): row for row in rows}
         write_whole(self._path, b"".join(map(_line, self._rows.values())))
 
@@ -69,7 +69,7 @@ class Journal:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever finds a part of it."""
+    """Write a file atomically."""
     if path.exists() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,10 +82,10 @@ def _parse(line: bytes, path: Path, number: int) -> Row:
     try:
         row = json.loads(line)
     except ValueError as error:
-        msg = f"this line is no JSON ({error}): mend or delete it."
+        msg = f"the line is not valid JSON ({error}): fix or delete it."
         raise DatasetError(msg, path=path, line=number) from None
     if not isinstance(row, dict):
-        msg = f"expected a JSON object, got {row!r:.50}: mend or delete the line."
+        msg = f"expected a JSON object, got {row!r:.50}: fix or delete the line."
         raise DatasetError(msg, path=path, line=number)
     return row
 

@@ -13,18 +13,18 @@ from langchain_moa.evals.types import Answer
 
 
 def key_of(*parts: Any) -> str:
-    """Return the hash of what decides a result: two of the same key need not be made twice."""
+    """Return a hash of what determines a result; a result with the same key is reused."""
     content = json.dumps(parts, sort_keys=True, default=_canonical)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def words_of(messages: Sequence[BaseMessage]) -> list[Any]:
-    """Return what of a conversation decides what a model says to it: who says what."""
+    """Return the part of a conversation that determines a model's reply: roles and contents."""
     return [[message.type, message.content] for message in messages]
 
 
 def answer_key(answer: Answer) -> str:
-    """Return the hash of what is judged: the answer's words."""
+    """Return a hash of what is judged: the texts of the answer."""
     return key_of(answer.question, list(answer.texts))
 
 

@@ -1,4 +1,4 @@
-"""The folder of one system on one benchmark, `OUT/<benchmark>/<system>`: answers, judgments, and what made them."""
+"""The results folder of one system on one benchmark, `OUT/<benchmark>/<system>`."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ _Item = TypeVar("_Item", Answer, Judgment)
 
 
 class Store:
-    """What is kept of one system on one benchmark.
+    """The stored results of one system on one benchmark.
 
-    `outputs.jsonl` holds the answers, `judgments-<judge>.jsonl` a judge's judgments, `manifest.json` what they were
-    made with.
+    `outputs.jsonl` contains the answers, `judgments-<judge>.jsonl` the judgments of one judge, and `manifest.json`
+    which system and judges produced them.
     """
 
     def __init__(self, out: Path, *, benchmark: str, system: str) -> None:
-        """Name the folder.
+        """Locate the folder; it is created when something is stored.
 
         Args:
-            out: The folder of an evaluation.
-            benchmark: A benchmark's name.
-            system: A system's name.
+            out: The folder of the evaluation.
+            benchmark: Name of the benchmark.
+            system: Name of the system.
 
         Raises:
-            ValueError: A name can't be the name of a folder.
+            ValueError: A name is not valid as a folder name.
         """
         self.path = out / _checked(benchmark) / _checked(system)
         self.system = system
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out; the system lets go of the lock when this one ends, however it ends.
+        """Lock the folder against other processes. The operating system releases the lock if this process dies.
 
         Raises:
-            ValueError: Another process works in the folder.
+            ValueError: Another process holds the lock.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("a+b") as file:
             try:
                 _lock(file.fileno())
             except OSError:
-                msg = f"Another process works in {str(self.path)!r}: wait for it, or choose another --out."
+                msg = f"Another process is using {str(self.path)!r}: wait for it, or choose another --out."
                 raise ValueError(msg) from None
             yield
 
     # -- Reading -----------------------------------------------------------------------------------------------------
 
     def answers(self) -> list[Answer]:
-        """Return the answers, failed ones too.
+        """Return the answers, including failed ones.
 
         Raises:
             DatasetError: The file is damaged.
@@ -69,7 +69,7 @@ class Store:
         return self.to_answers(self.output_journal().rows)
 
     def judgments(self, judge: str) -> list[Judgment]:
-        """Return a judge's judgments, failed ones too.
+        """Return a judge's judgments, including failed ones.
 
         Raises:
             DatasetError: The file is damaged.
@@ -77,38 +77,38 @@ class Store:
         return self.to_judgments(self.judgment_journal(judge).rows, judge)
 
     def to_answers(self, rows: Sequence[Row]) -> list[Answer]:
-        """Return the answers in lines of the file of answers.
+        """Convert rows of the answers file to answers.
 
         Raises:
-            DatasetError: A line is of another format.
+            DatasetError: A row has another format.
         """
         return [_item_of(Answer, row, self._outputs) for row in rows]
 
     def to_judgments(self, rows: Sequence[Row], judge: str) -> list[Judgment]:
-        """Return the judgments in lines of a judge's file.
+        """Convert rows of a judge's file to judgments.
 
         Raises:
-            DatasetError: A line is of another format.
+            DatasetError: A row has another format.
         """
         return [_item_of(Judgment, row, self._judgments(judge)) for row in rows]
 
     def judges(self) -> list[str]:
-        """Return the names of the judges that there are judgments of."""
+        """Return the names of the judges with stored judgments."""
         files = self.path.glob("judgments-*.jsonl")
         return sorted(file.stem.removeprefix("judgments-") for file in files)
 
     def output_journal(self) -> Journal:
-        """Return the file of answers."""
+        """Return the journal of answers."""
         return Journal(self._outputs, identity=lambda row: row["question"])
 
     def judgment_journal(self, judge: str) -> Journal:
-        """Return the file of a judge's judgments."""
+        """Return the journal of a judge's judgments."""
         return Journal(self._judgments(judge), identity=lambda row: (row["question"], row["part"]))
 
-    # -- What made them ----------------------------------------------------------------------------------------------
+    # -- Provenance --------------------------------------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any]:
-        """Return what the files were made with.
+        """Return the manifest: which system and judges produced the files.
 
         Raises:
             DatasetError: The file is damaged.
@@ -122,24 +122,24 @@ class Store:
         except (ValueError, KeyError, TypeError):
             known = False
         if not known:
-            msg = "this is no manifest that this version can read: choose another --out."
+            msg = "the manifest is damaged or from another version: choose another --out."
             raise DatasetError(msg, path=path)
         return dict(manifest)
 
     def claim_outputs(self, made_with: Mapping[str, Mapping[str, str]], *, overwrite: bool) -> None:
-        """Say what the answers are made with, or find that it is what made those which are there.
+        """Record which system produces the answers, and check that stored answers are from the same one.
 
         Args:
-            made_with: By field, its `fingerprint` and what a person calls it.
-            overwrite: Discard what is there.
+            made_with: By field (`system`), its `fingerprint` and a readable `spec`.
+            overwrite: Discard stored answers.
 
         Raises:
-            ValueError: Something else made them.
+            ValueError: The stored answers are from another system.
         """
         self._claim("outputs", self._outputs, made_with, overwrite=overwrite)
 
     def claim_judgments(self, judge: str, made_with: Mapping[str, Mapping[str, str]], *, overwrite: bool) -> None:
-        """Say what a judge's judgments are made with. See `claim_outputs`."""
+        """Record which judge produces the judgments. See `claim_outputs`."""
         path = self._judgments(judge)
         self._claim(path.stem, path, made_with, overwrite=overwrite)
 
@@ -164,25 +164,26 @@ class Store:
 
 
 def stored_systems(out: Path, benchmark: str) -> list[str]:
-    """Return the names of the systems that have answers to a benchmark."""
+    """Return the names of the systems with stored answers to a benchmark."""
     return sorted(file.parent.name for file in (out / benchmark).glob("*/outputs.jsonl"))
 
 
 def in_order(rows: Sequence[Row], benchmark: Benchmark) -> list[Row]:
-    """Return rows in the benchmark's order, whatever order they came in; those of questions it lacks come last."""
+    """Sort rows in the benchmark's order; rows of unknown questions come last."""
     place = {question.id: number for number, question in enumerate(benchmark.questions)}
     return sorted(rows, key=lambda row: (place.get(row["question"], len(place)), row["question"], row.get("part", "")))
 
 
 def row_of(item: Answer | Judgment, **more: Any) -> Row:
-    """Return an item as a line holds it, with `more` in front."""
+    """Convert an answer or judgment to a row, with the fields in `more` first."""
     return {**more, **{field.name: getattr(item, field.name) for field in fields(item)}}
 
 
 def _checked(name: str) -> str:
     if not _SAFE_NAME.fullmatch(name):
         msg = (
-            f"{name!r} can't name a file: use letters, digits, '.', '-', '+' and '_', and begin with one of the first."
+            f"{name!r} is not a valid file name: use letters, digits, '.', '-', '+' and '_', and start with a letter, "
+            "a digit or '_'."
         )
         raise ValueError(msg)
     return name
@@ -194,21 +195,24 @@ def _item_of(kind: type[_Item], row: Row, path: Path) -> _Item:
     try:
         return kind(**values)
     except TypeError as error:
-        msg = f"the line of question {row.get('question')!r} is no {kind.__name__.lower()} ({error})."
+        msg = f"the line of question {row.get('question')!r} is not a valid {kind.__name__.lower()} ({error})."
         raise DatasetError(msg, path=path) from None
 
 
 def _check_same(field: str, before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:
     if before == now:
         return
-    # A hash tells a reader nothing but that it is another.
+    # The fingerprint is left out: a hash tells the reader nothing.
     parts = [part for part in dict.fromkeys([*before, *now]) if part != "fingerprint"]
     changes = [f"{part} {before.get(part)!r:.80} -> {now.get(part)!r:.80}" for part in parts]
     differs = [change for part, change in zip(parts, changes, strict=True) if before.get(part) != now.get(part)]
-    how = "; ".join(differs) or f"{'; '.join(f'{part} {now.get(part)!r:.80}' for part in parts)}, configured otherwise"
+    how = (
+        "; ".join(differs)
+        or f"{'; '.join(f'{part} {now.get(part)!r:.80}' for part in parts)}, with another configuration"
+    )
     msg = (
-        f"{str(path)!r} was made with another {field} ({how}): choose another --out or name, or discard what is there "
-        "with --overwrite."
+        f"{str(path)!r} was made with another {field} ({how}): choose another --out or name, or discard the stored "
+        "results with --overwrite."
     )
     raise ValueError(msg)
 

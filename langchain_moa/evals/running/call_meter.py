@@ -1,4 +1,4 @@
-"""What one call of a model came to, the calls inside of it included."""
+"""Count model calls and tokens, including calls inside a composed model."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from langchain_core.tracers import BaseTracer, Run
 
 
 class CallMeter:
-    """Counts model calls and their tokens. A composed model's inner calls count, the call around them does not."""
+    """Counts model calls and tokens. Of a composed model, only the inner calls are counted."""
 
     def __init__(self) -> None:
-        """Begin at zero."""
         self._usage = UsageMetadataCallbackHandler()
         self._counter = _CallCounter()
 
     @property
     def callbacks(self) -> list[BaseCallbackHandler]:
-        """What to call the model with."""
+        """The callbacks to pass to the model."""
         return [self._usage, self._counter]
 
     @property
     def calls(self) -> int:
-        """Model calls so far, failed ones too."""
+        """Number of model calls so far, including failed ones."""
         return self._counter.calls
 
     @property
     def usage(self) -> dict[str, UsageMetadata]:
-        """Tokens so far, by the name that the provider gives the model."""
+        """Token usage so far, by the provider's name for the model."""
         return dict(self._usage.usage_metadata)
 
 
@@ -46,13 +45,13 @@ class _CallCounter(BaseTracer):
 
 
 def _leaf_calls(run: Run) -> int:
-    """Return how many model runs there are in a trace that have none inside."""
+    """Return the number of model runs in a trace that contain no other model run."""
     inside = sum(map(_leaf_calls, run.child_runs))
     return inside or int(run.run_type in ("llm", "chat_model"))
 
 
 def plain(value: Any) -> Any:
-    """Return a model's metadata as JSON has it: what has no form there becomes text."""
+    """Convert a model's metadata to JSON-serializable data; anything else becomes a string."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Many items at a time, but not too many."""
+"""Bounded concurrency."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _Item = TypeVar("_Item")
 
 
 async def for_each(items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]], *, concurrency: int) -> None:
-    """Run `work` on every item, in their order as far as `concurrency` allows.
+    """Run `work` on every item, at most `concurrency` at a time, in order.
 
     Raises:
-        Exception: The first one that `work` raised; what was still running is cancelled.
+        Exception: The first exception of `work`; the remaining work is cancelled.
     """
     semaphore = asyncio.Semaphore(concurrency)
 

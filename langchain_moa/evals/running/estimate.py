@@ -1,4 +1,4 @@
-"""What an evaluation will take, before the first call."""
+"""Estimate the calls and tokens of an evaluation before the first call."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _ANSWER = "word " * 360
 # An explanation and a rating, as MT-Bench's and FLASK's judges write them.
 _VERDICT_TOKENS = 250
 
-# Around what one call gives another to read: a prompt such as the Aggregate-and-Synthesize one.
+# The prompt around the references, such as the Aggregate-and-Synthesize one.
 _PROMPT_TOKENS = 150
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Calls, and roughly the tokens, that one system takes on one benchmark."""
+    """Estimated calls and tokens of one system on one benchmark."""
 
     benchmark: str
     system: str
     questions: int
 
     calls: int
-    """Of the system's models."""
+    """Calls of the system's models; judge calls are counted separately."""
 
     input_tokens: int
     output_tokens: int
@@ -42,13 +42,13 @@ class Estimate:
 
 
 def estimate_run(benchmark: Benchmark, system: System, questions: Sequence[Question], *, judged: bool) -> Estimate:
-    """Estimate what a system takes on a benchmark, from the questions' lengths and answers of a usual length.
+    """Estimate calls and tokens from the lengths of the questions, assuming answers of typical length.
 
     Args:
-        benchmark: Whose questions. It is asked for the judge's prompts as if the answers were there.
-        system: Its `calls` and `passages` say what one answer takes.
-        questions: Which of the benchmark's questions.
-        judged: Whether a judge is asked. If not, nobody's grader runs either.
+        benchmark: The benchmark; it renders the judge prompts for made-up answers.
+        system: The system; its `calls` and `passages` give the cost per answer.
+        questions: The questions to be asked.
+        judged: Whether answers are judged by a judge. If not, no grader runs either.
     """
     read, written = _generation(system, questions)
     calls = [call for question in questions for call in _judge_calls(benchmark, question)] if judged else []
@@ -68,7 +68,7 @@ def estimate_run(benchmark: Benchmark, system: System, questions: Sequence[Quest
 
 
 def _generation(system: System, questions: Sequence[Question]) -> tuple[int, int]:
-    """Return the tokens that all answers read and write."""
+    """Return the input and output tokens of all answers."""
     read = written = 0
     for question in questions:
         answer = min(question.decoding.get("max_tokens") or _ANSWER_TOKENS, _ANSWER_TOKENS)
@@ -83,7 +83,7 @@ def _generation(system: System, questions: Sequence[Question]) -> tuple[int, int
 
 
 def usual_answer(question: Question, *, system: str = "baseline") -> Answer:
-    """Return an answer of usual length that nobody gave."""
+    """Return a made-up answer of typical length."""
     return Answer(question=question.id, system=system, texts=(f"{_ANSWER}({system})",) * len(question.turns))
 
 

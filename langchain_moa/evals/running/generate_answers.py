@@ -1,4 +1,4 @@
-"""A system's answers to a benchmark's questions."""
+"""Generate a system's answers to a benchmark's questions."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ async def generate_answers(
     overwrite: bool = False,
     on_answer: OnAnswer | None = None,
 ) -> list[Answer]:
-    """Have a system answer a benchmark's questions, save for those that it has answered already.
+    """Generate a system's answers to a benchmark's questions; stored answers are reused.
 
-    A question whose answer fails is recorded with its error, and the others go on; the next time it is asked again.
+    If a question fails, its error is stored and the others continue; the next call retries it.
 
     Args:
-        benchmark: Whose questions.
-        system: Who answers.
-        store: Takes each answer as it comes.
-        questions: Which of the benchmark's questions. Default: all.
-        concurrency: Questions at a time.
-        overwrite: Discard the answers that are there.
-        on_answer: Is told of each answer, those that were there already first.
+        benchmark: The benchmark.
+        system: The system that answers.
+        store: Where each answer is stored as soon as it is complete.
+        questions: A subset of the benchmark's questions. Default: all.
+        concurrency: Number of questions in flight at a time.
+        overwrite: Discard stored answers.
+        on_answer: Called with each answer, stored ones first.
 
     Returns:
-        The answers in the benchmark's order, failed ones too.
+        The answers in the benchmark's order, including failed ones.
 
     Raises:
-        ValueError: The store holds answers of another system or to another wording, another process uses it, or the
+        ValueError: The store has answers of another system or to another wording, another process is using it, or the
             system can't be built.
     """
     questions = benchmark.questions if questions is None else questions
     for question in questions:
-        system.model(question.decoding)  # what is wrong with the configuration shows before the first call
+        system.model(question.decoding)  # raises configuration errors before the first call
     with store.locked():
         made_with = {"system": {"spec": system.spec, "fingerprint": system.fingerprint}}
         store.claim_outputs(made_with, overwrite=overwrite)
@@ -78,7 +78,7 @@ async def generate_answers(
 
 
 def _key(benchmark: Benchmark, question: Question, fingerprint: str) -> str:
-    """Return the hash of what decides an answer: the question's words, the decoding, and the system's fingerprint."""
+    """Return a hash of what determines an answer: the question's wording, the decoding and the system's fingerprint."""
     turns = [words_of(turn) for turn in question.turns]
     return key_of(benchmark.name, question.id, turns, dict(question.decoding), fingerprint)
 
@@ -89,15 +89,15 @@ def _pending(questions: Sequence[Question], keys: Mapping[str, str], journal: Jo
     for question in questions:
         if question.id in good and good[question.id].get("key") != keys[question.id]:
             msg = (
-                f"{str(store.path)!r} holds an answer to question {question.id!r} with another wording or decoding: "
-                "choose another --out, or discard what is there with --overwrite."
+                f"{str(store.path)!r} has an answer to question {question.id!r} with another wording or decoding: "
+                "choose another --out, or discard the stored answers with --overwrite."
             )
             raise ValueError(msg)
     return [question for question in questions if question.id not in good]
 
 
 async def _answer(question: Question, system: System) -> Answer:
-    """Ask a question, turn by turn. What goes wrong is part of the answer."""
+    """Ask a question, turn by turn. An error is recorded in the answer."""
     model, meter = system.model(question.decoding), CallMeter()
     texts: list[str] = []
     metadata: list[Mapping[str, Any]] = []
@@ -122,7 +122,7 @@ async def _answer(question: Question, system: System) -> Answer:
 
 
 async def _turns(question: Question, model: BaseChatModel, meter: CallMeter) -> AsyncIterator[AIMessage]:
-    """Ask turn after turn, each with what was said before it."""
+    """Ask turn after turn, each with the conversation so far."""
     conversation: list[BaseMessage] = []
     for turn in question.turns:
         conversation += turn

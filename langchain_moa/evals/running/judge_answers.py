@@ -1,4 +1,4 @@
-"""A benchmark's judgments of a system's answers."""
+"""Judge a system's answers to a benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_moa.evals.types import Answer, Benchmark, JudgeCall, Judgment, Qu
 from langchain_moa.exceptions import describe
 
 NO_JUDGE = "none"
-"""Names the judgments of a benchmark that needs no judge."""
+"""The judge's name in files, for a benchmark that needs no judge."""
 
 OnJudged = Callable[[Answer, Sequence[Judgment]], None]
 
@@ -33,28 +33,28 @@ async def judge_answers(
     overwrite: bool = False,
     on_judged: OnJudged | None = None,
 ) -> list[Judgment]:
-    """Judge a system's answers, save for those that are judged already. Failed answers are passed over.
+    """Judge a system's answers; stored judgments are reused, failed answers are skipped.
 
-    A judge's call that fails is recorded with its error, and the others go on; the next time it is made again.
+    If a judge call fails, its error is stored and the others continue; the next call retries it.
 
     Args:
-        benchmark: Says what to ask the judge, and reads its replies.
-        answers: One system's.
-        store: Takes each judgment as it comes.
-        judge: Who judges; `None` for a benchmark whose verdicts need nobody.
-        concurrency: Answers at a time; the judge's calls about one answer are made one after the other.
-        overwrite: Discard the judgments that are there.
-        on_judged: Is told of each answer and its judgments, those that were there already first.
+        benchmark: Defines the judge calls and parses the replies.
+        answers: Answers of one system.
+        store: Where each judgment is stored as soon as it is complete.
+        judge: The judge. `None` for a benchmark that needs none, such as most tasks of your own.
+        concurrency: Number of answers judged at a time; the judge calls about one answer run one after the other.
+        overwrite: Discard stored judgments.
+        on_judged: Called with each answer and its judgments.
 
     Returns:
-        The judgments of `answers` in the benchmark's order, failed ones too.
+        The judgments of `answers` in the benchmark's order, including failed ones.
 
     Raises:
-        ValueError: The store holds judgments of another judge or to another prompt, another process uses it, or the
-            benchmark needs a judge and there is none, or it can't be built.
+        ValueError: The store has judgments of another judge or for another prompt, another process is using it, or the
+            judge is missing or can't be built.
     """
     if judge:
-        judge.model({})  # what is wrong with the configuration shows before the first call
+        judge.model({})  # raises configuration errors before the first call
     name = judge.name if judge else NO_JUDGE
     questions = {question.id: question for question in benchmark.questions}
     answers = [answer for answer in answers if not answer.error and answer.question in questions]
@@ -86,7 +86,7 @@ async def judge_answers(
 
 
 def _finished(rows: Sequence[Row], answers: Sequence[Answer]) -> dict[str, list[Row]]:
-    """Return what there is about each answer and did not fail, by question."""
+    """Return the successful rows for each answer, by question."""
     finished: dict[str, list[Row]] = {answer.question: [] for answer in answers}
     for row in current_rows(rows, answers):
         if not row.get("error"):
@@ -95,13 +95,13 @@ def _finished(rows: Sequence[Row], answers: Sequence[Answer]) -> dict[str, list[
 
 
 def _is_graded(rows: Sequence[Row], benchmark: Benchmark, answer: Answer) -> bool:
-    """Tell whether all verdicts are there without a judge: then the grader, which may be slow, need not run again."""
+    """Whether the grader's judgments are complete, so that a possibly slow grader need not run again."""
     key = _verdict_key(benchmark, answer)
     return bool(rows) and all(row.get("key") == key and row.get("parts") == len(rows) for row in rows)
 
 
 def _key(verdict: JudgeCall | Judgment, benchmark: Benchmark, answer: Answer) -> str:
-    """Return the hash of what decides a verdict, apart from who judges."""
+    """Return a hash of what determines a verdict, apart from the judge."""
     if isinstance(verdict, Judgment):
         return _verdict_key(benchmark, answer)
     return key_of(answer.question, words_of(verdict.messages), dict(verdict.arguments))
@@ -112,18 +112,18 @@ def _verdict_key(benchmark: Benchmark, answer: Answer) -> str:
 
 
 def _find(rows: Sequence[Row], verdict: JudgeCall | Judgment, key: str, store: Store) -> Row | None:
-    """Return the line that holds a verdict, if there is one.
+    """Return the stored row of a verdict, if there is one.
 
     Raises:
-        ValueError: A judge was asked about the same answer in other words.
+        ValueError: The stored judgment is from another prompt.
     """
     row = next((row for row in rows if row["part"] == verdict.part), None)
     if row is None or row.get("key") == key:
         return row
     if isinstance(verdict, JudgeCall):
         msg = (
-            f"{str(store.path)!r} holds a judgment of question {row['question']!r} with another prompt, baseline or "
-            "judge mode: name this judge otherwise, --judge NAME=SPEC, or discard what is there with "
+            f"{str(store.path)!r} has a judgment of question {row['question']!r} with another prompt, baseline or "
+            "judge mode: give this judge another name, --judge NAME=SPEC, or discard the stored judgments with "
             "`moa eval judge --overwrite`."
         )
         raise ValueError(msg)
@@ -135,7 +135,7 @@ def _made_with(judge: System | None) -> dict[str, Mapping[str, str]]:
 
 
 async def _verdicts(benchmark: Benchmark, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-    """Ask the benchmark, in a thread: a grader of the user's may take its time, and may fail."""
+    """Call `Benchmark.judge` in a thread, because a user's grader may block. An error becomes a failed judgment."""
     try:
         return await asyncio.to_thread(benchmark.judge, question, answer)
     except Exception as failure:
@@ -143,11 +143,11 @@ async def _verdicts(benchmark: Benchmark, question: Question, answer: Answer) ->
 
 
 async def _judgment(verdict: JudgeCall | Judgment, answer: Answer, judge: System | None) -> Judgment:
-    """Return a verdict, from the judge where it takes one. What goes wrong is part of it."""
+    """Return the judgment, calling the judge if needed. An error is recorded in the judgment."""
     if isinstance(verdict, Judgment):
         return verdict
     if judge is None:
-        msg = "This benchmark needs a judge: name one with --judge."
+        msg = "This benchmark needs a judge: pass one with --judge."
         raise ValueError(msg)
     meter = CallMeter()
     reply, error, score = "", None, None

@@ -1,7 +1,7 @@
-"""What each proposer of a mixture is worth: the mixture without it, written anew from the references that are there.
+"""Leave-one-out ablation: re-aggregate a mixture's cached references without one proposer.
 
-Only the aggregator is asked again. That is the mixture without the proposer where there is one layer; of several
-layers the proposer leaves the last one alone, and what it said to the layers before it stays and is paid for.
+Only the aggregator is called again. With one layer, this is the mixture without the proposer. With several layers, the
+proposer is left out of the last layer only; its references in earlier layers stay, and their cost is counted.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Call = Mapping[str, Any]
 
 
 class CachedReferences:
-    """What the proposers of the last layer said to each question."""
+    """The cached references of the last layer, by question."""
 
     def __init__(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
-        """Read them from a mixture's answers.
+        """Read the references from a mixture's answers.
 
         Args:
-            questions: Of one turn each: of a later turn, the references would answer another conversation.
-            answers: With `response_metadata["moa"]` and the references' texts in it; failed ones are passed over.
+            questions: Single-turn questions; later turns would depend on the proposer that is left out.
+            answers: Answers with references in `response_metadata["moa"]`; failed answers are skipped.
 
         Raises:
-            ValueError: A question has several turns, two have the same words, an answer holds no references, or there
-                is one proposer only.
+            ValueError: A question has several turns, two questions have the same text, an answer has no references, or
+                there is only one proposer.
         """
         self._answers = {answer.question: answer for answer in answers if answer.error is None}
         self.questions = [question for question in questions if question.id in self._answers]
@@ -44,12 +44,12 @@ class CachedReferences:
         calls = [call for question in self.questions for call in self.calls(question.id)[-1]]
         self.proposers = list(dict.fromkeys(str(call["proposer"]) for call in calls))
         if len(self.proposers) < 2:
-            msg = f"Leaving one out needs two proposers in the last layer; there are {len(self.proposers)}."
+            msg = f"Leave-one-out needs at least two proposers in the last layer; there are {len(self.proposers)}."
             raise ValueError(msg)
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that was said."""
+        """Hash of all references."""
         said = {
             question.id: [[c["proposer"], c.get("text")] for c in self.calls(question.id)[-1]]
             for question in self.questions
@@ -58,7 +58,7 @@ class CachedReferences:
 
     @property
     def layers(self) -> int:
-        """The most proposer layers that an answer took."""
+        """The largest number of proposer layers of any answer."""
         return max(len(self.calls(question.id)) for question in self.questions)
 
     def calls(self, question: str) -> Sequence[Sequence[Call]]:
@@ -67,20 +67,20 @@ class CachedReferences:
         return layers
 
     def find(self, proposer: str, messages: Sequence[BaseMessage]) -> str | None:
-        """Return what a proposer said to a conversation; `None`: nothing that could be used."""
+        """Return a proposer's cached reference for a conversation. `None`: it gave none."""
         calls = self.calls(self._by_words[_words(messages)])[-1]
         return next((call.get("text") for call in calls if call["proposer"] == proposer), None)
 
     def complete(self, answer: Answer, *, without: str) -> Answer:
-        """Return an answer that an aggregator wrote from what is cached, with what the cached calls took added.
+        """Add the cost of the cached references to an answer.
 
         Args:
-            answer: As it was measured: the aggregator's call alone.
+            answer: The answer as measured: the aggregator's call alone.
             without: The proposer that was left out.
 
         Returns:
-            `calls` and `usage` of the whole mixture without the proposer. `seconds` is put together: the slowest call
-                of each layer, and what the aggregator took now.
+            The answer with `calls` and `usage` of the whole mixture without the proposer. `seconds` is estimated: the
+                slowest call of each layer plus the aggregator's call.
         """
         *before, last = self.calls(answer.question)
         layers = [*before, [call for call in last if call["proposer"] != without]]
@@ -96,8 +96,8 @@ class CachedReferences:
     def _add(self, question: Question) -> None:
         if len(question.turns) != 1:
             msg = (
-                f"Question {question.id!r} has {len(question.turns)} turns. Leaving a proposer out changes what the "
-                "later ones are about: use a benchmark of single turns."
+                f"Question {question.id!r} has {len(question.turns)} turns. Leaving a proposer out changes the "
+                "conversation of later turns: use a single-turn benchmark."
             )
             raise ValueError(msg)
         try:
@@ -106,18 +106,18 @@ class CachedReferences:
             there = False
         if not there:
             msg = (
-                f"The answer to question {question.id!r} holds no references: have it written by a ChatMoA with "
+                f"The answer to question {question.id!r} has no references: generate it with a ChatMoA with "
                 "include_references=True, as `moa eval generate` does for line-ups."
             )
             raise ValueError(msg)
         other = self._by_words.setdefault(_words(question.turns[0]), question.id)
         if other != question.id:
-            msg = f"Questions {other!r} and {question.id!r} have the same words: leave one of them out."
+            msg = f"Questions {other!r} and {question.id!r} have the same text: remove one of them."
             raise ValueError(msg)
 
 
 def _words(messages: Sequence[BaseMessage]) -> str:
-    """Return what tells conversations apart, whatever ids their messages have got."""
+    """Return a key of a conversation that does not depend on message ids."""
     return json.dumps([(one["type"], one["data"]["content"]) for one in messages_to_dict(messages)])
 
 

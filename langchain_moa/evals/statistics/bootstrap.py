@@ -1,7 +1,7 @@
-"""How sure a score is: bootstrap intervals, and differences over the same draws of questions.
+"""Bootstrap confidence intervals for scores and for paired differences.
 
-Questions are resampled, with everything that was asked about one of them (both turns, all skills) together. Source of
-the method: B. Efron, R. Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13, percentile intervals.
+Questions are resampled as a whole, with all their judgments (both turns, all skills). Source of the method:
+B. Efron, R. Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13, percentile intervals.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Outcome = Literal["better", "worse", "not distinguishable"]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A 95 % interval, in the score's unit."""
+    """A 95 % confidence interval, in the score's unit."""
 
     low: float
     high: float
@@ -40,40 +40,40 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How one system's score differs from another's, over the questions that count for both."""
+    """Paired difference between the scores of two systems, over the questions scored for both."""
 
     value: float
     """The first's score minus the second's."""
 
     interval: Interval
     probability_better: float
-    """Share of the draws in which the first scores more, 0-1; a tie counts half."""
+    """Share of bootstrap samples in which the first system scores higher, 0-1; a tie counts half."""
 
     questions: int
-    """How many count for both."""
+    """Number of questions scored for both."""
 
     @property
     def outcome(self) -> Outcome:
-        """What the interval says of the first system: it decides only when it lies on one side of zero."""
+        """Whether the first system is better: decided only if the interval excludes zero."""
         if self.interval.low > 0:
             return "better"
         return "worse" if self.interval.high < 0 else "not distinguishable"
 
 
 class Bootstrap:
-    """The scores of several systems over the same random draws of questions.
+    """Bootstrap of several systems over the same random samples of questions.
 
-    Two systems are compared over the questions that count for both, and in each draw over the same ones: what makes a
-    question hard for both of them cancels out.
+    Two systems are compared on the questions scored for both, with the same sample for both each time (paired), so that
+    the difficulty of a question cancels out.
     """
 
     def __init__(self, metrics: Mapping[str, Metric], *, draws: int = DRAWS, seed: int = 0) -> None:
-        """Keep what to draw from.
+        """Set up the bootstrap.
 
         Args:
-            metrics: By system.
-            draws: How many times to draw as many questions as there are.
-            seed: Of the draws.
+            metrics: Metrics by system.
+            draws: Number of bootstrap samples.
+            seed: Random seed.
         """
         self._metrics = metrics
         self._positions = {
@@ -86,11 +86,11 @@ class Bootstrap:
         self._scores = cache(self._score_draws)
 
     def interval(self, system: str) -> Interval | None:
-        """Return the interval of a system's score; `None` with fewer than two questions."""
+        """Return the interval of a system's score. `None`: fewer than two questions."""
         return _interval(self._scores(system, tuple(self._metrics[system].questions)))
 
     def difference(self, system: str, other: str) -> Difference | None:
-        """Return how `system` differs from `other`; `None` with fewer than two questions in common."""
+        """Return the paired difference of two systems. `None`: fewer than two questions in common."""
         theirs = self._positions[other]
         common = tuple(question for question in self._metrics[system].questions if question in theirs)
         differences = self._scores(system, common) - self._scores(other, common)
@@ -106,13 +106,13 @@ class Bootstrap:
         )
 
     def _score(self, system: str, questions: Sequence[str]) -> float:
-        """Return the score over some questions: the published one where they are all."""
+        """Return the score over some questions; over all of them it is the published score."""
         if len(questions) == len(self._positions[system]):
             return self._metrics[system].score()
         return self._metrics[system].score([self._positions[system][question] for question in questions])
 
     def _score_draws(self, system: str, questions: tuple[str, ...]) -> NDArray[np.float64]:
-        """Score a system in every draw from `questions`. The same questions give the same draws for any system."""
+        """Score a system in every bootstrap sample. The same questions give the same samples for any system."""
         if len(questions) < 2:
             return np.empty(0)
         positions = np.array([self._positions[system][question] for question in questions])
@@ -131,10 +131,10 @@ def _interval(values: NDArray[np.float64]) -> Interval | None:
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """Return a percentile of what was measured, interpolated; `None`: nothing was."""
+    """Return a percentile, linearly interpolated. `None`: there are no values."""
     return float(np.percentile(values, percent)) if values else None
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Return the mean of what was told; `None`: nothing was."""
+    """Return the mean. `None`: there are no values."""
     return math.fsum(values) / len(values) if values else None

@@ -1,4 +1,4 @@
-"""AlpacaEval 2's length-controlled win rate: what a system would win if its outputs were as long as the baseline's.
+"""AlpacaEval 2's length-controlled win rate: the win rate if outputs were as long as the baseline's.
 
 A logistic regression explains each preference by the difference in length, the instruction's difficulty and the
 system; the prediction leaves the length out. Source: arXiv:2404.04475; tatsu-lab/alpaca_eval,
@@ -34,16 +34,16 @@ _LIBLINEAR: Mapping[str, Any] = {"solver": "liblinear", "fit_intercept": False, 
 
 @dataclass(frozen=True, kw_only=True)
 class GamedJudgments:
-    """How the judge takes to length alone: the baseline, told to be concise and to be verbose, against itself."""
+    """Judgments of the baseline prompted to be concise or verbose, against itself: the judge's length bias."""
 
     design: Array
-    """A row per judgment: length difference, difficulty, 0 for the system."""
+    """One row per judgment: length difference, instruction difficulty, 0 (no system effect)."""
 
     preferences: Array
     """One per judgment, 0-1."""
 
     difficulties: Mapping[int, float]
-    """Of each instruction, by its index in the evaluation set."""
+    """Instruction difficulty by index in the evaluation set."""
 
 
 def read_gamed_judgments(text: str) -> GamedJudgments:
@@ -66,14 +66,14 @@ class LengthControl:
     """Percent."""
 
     standard_error: float
-    """Percent. The spread of the fitted preferences over the instructions, as the leaderboard has it: it knows nothing
-    of the noise in the judgments and in the fit, and is about half of what a bootstrap with `refit` gives."""
+    """Percent, as on the leaderboard: the spread of fitted preferences over instructions. It ignores noise in judgments
+    and fit, and is about half of what a bootstrap with `refit` gives."""
 
     coefficients: Array
-    """Of the length difference, the difficulty, and the system."""
+    """Coefficients of the length difference, the difficulty, and the system."""
 
     c: float
-    """The inverse of the regularisation strength that cross-validation chose; scikit-learn's `C`."""
+    """Inverse regularisation strength chosen by cross-validation; scikit-learn's `C`."""
 
     def __init__(
         self,
@@ -83,13 +83,13 @@ class LengthControl:
         lengths: Sequence[int],
         difficulties: Sequence[float],
     ) -> None:
-        """Fit the regression. It takes 0.2 seconds.
+        """Fit the regression, in about 0.2 seconds.
 
         Args:
-            gamed: The regulariser.
-            preferences: For the system over the baseline, 0-1. One per question.
-            lengths: The baseline's output minus the system's, in characters.
-            difficulties: Of the instructions.
+            gamed: Length-bias judgments, used for regularisation.
+            preferences: Preference for the system over the baseline, 0-1, one per question.
+            lengths: Length of the baseline's output minus the system's, in characters, one per question.
+            difficulties: Instruction difficulty, one per question.
         """
         self._gamed = gamed
         self._lengths = np.array(lengths, dtype=float)
@@ -102,10 +102,10 @@ class LengthControl:
         self.standard_error = float(fitted.std(ddof=1) / np.sqrt(len(fitted)))
 
     def refit(self, sample: Sequence[int]) -> float:
-        """Return the win rate over a bootstrap's draw, with the regularisation strength as it is.
+        """Return the win rate of a bootstrap sample, refitted with the same regularisation strength.
 
         Args:
-            sample: Positions of questions, with repetition.
+            sample: Indices of questions, with repetition.
 
         Returns:
             Percent.
@@ -115,7 +115,7 @@ class LengthControl:
         return float(100 * np.average(self._predict(coefficients), weights=counts))
 
     def _design(self, counts: Array) -> Array:
-        """Return the gamed rows, then the system's; the lengths are scaled by their spread, but not centred."""
+        """Return the design matrix: gamed rows, then the system's. Lengths are scaled by their spread, not centred."""
         mean = np.average(self._lengths, weights=counts)
         spread = np.sqrt(counts @ (self._lengths - mean) ** 2 / max(counts.sum() - 1, 1))
         lengths = np.tanh(self._lengths / (spread or 1))
@@ -123,7 +123,7 @@ class LengthControl:
         return np.concatenate([self._gamed.design, own])
 
     def _predict(self, coefficients: Array) -> Array:
-        """Return the preferences as they would be without a difference in length."""
+        """Predict the preferences without a length difference."""
         predicted: Array = 1 / (1 + np.exp(-coefficients[1] * self._difficulties - coefficients[2]))
         return predicted
 
@@ -133,7 +133,7 @@ def _weights(gamed: GamedJudgments, counts: Array) -> Array:
 
 
 def _cross_validate(design: Array, targets: Array, weights: Array) -> tuple[Array, float]:
-    """Return the coefficients and the C of the regression that predicts held-out rows best."""
+    """Return the coefficients and `C` of the regression with the best cross-validated loss."""
     doubled, classes, parts = _as_classes(design, targets, weights)
     rows = np.arange(len(targets))
     with sklearn.config_context(enable_metadata_routing=True):
@@ -157,7 +157,7 @@ def _cross_validate(design: Array, targets: Array, weights: Array) -> tuple[Arra
 
 
 def _fit(design: Array, targets: Array, weights: Array, *, c: float) -> Array:
-    """Return the coefficients for a given C."""
+    """Return the coefficients for a given `C`."""
     doubled, classes, parts = _as_classes(design, targets, weights)
     model = LogisticRegression(C=c, l1_ratio=1, **_LIBLINEAR).fit(doubled, classes, sample_weight=parts)
     coefficients: Array = model.coef_[0]

@@ -1,4 +1,4 @@
-"""Means: of everything, and by group."""
+"""Mean scores, overall and by group."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def means_by(values: Iterable[tuple[str, float]], order: Sequence[str]) -> dict[
     """Return the mean of each group's values.
 
     Args:
-        values: Each value behind its group.
-        order: The groups that count, in the order in which they are returned; those without a value are left out.
+        values: Pairs of group and value.
+        order: The groups to return, in this order; groups without a value are left out.
     """
     groups: dict[str, list[float]] = defaultdict(list)
     for group, value in values:
@@ -25,7 +25,7 @@ def means_by(values: Iterable[tuple[str, float]], order: Sequence[str]) -> dict[
 def scores_by_question(
     questions: Iterable[Question], judgments: Iterable[Judgment], *, scale: float = 1.0
 ) -> dict[str, list[tuple[str, float]]]:
-    """Return the judgments' scores as `MeanMetric` takes them, in one group. A question without any is left out."""
+    """Return the scores by question, in a single group, for `MeanMetric`. Unscored questions are left out."""
     scores: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for judgment in judgments:
         if judgment.score is not None:
@@ -34,7 +34,7 @@ def scores_by_question(
 
 
 class MeanMetric:
-    """A `Metric` that is a mean, or a mean of means: over the groups, the mean of each group's values."""
+    """A `Metric` that is the mean over groups of the mean within each group."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class MeanMetric:
         breakdowns: Mapping[str, Mapping[str, float]],
         warnings: Sequence[str],
     ) -> None:
-        """Take the mean.
+        """Compute the mean.
 
         Args:
-            values: The values of each question that counts, each behind its group, in the benchmark's order.
-            name: What the mean is called among the figures.
-            figures: The other figures.
+            values: Pairs of group and value for each scored question, in the benchmark's order.
+            name: Name of the mean in `figures`.
+            figures: Further scores.
             breakdowns: As in `Metric`.
             warnings: As in `Metric`.
         """
@@ -61,7 +61,7 @@ class MeanMetric:
         self.warnings: Sequence[str] = warnings
 
     def score(self, sample: Sequence[int] | None = None) -> float:
-        """Return the mean over the questions at these positions; `nan` where there is nothing to take it of."""
+        """Return the mean over the questions at these positions; `nan` if there are none."""
         groups: dict[str, list[float]] = defaultdict(list)
         for position in range(len(self._values)) if sample is None else sample:
             for group, value in self._values[position]:

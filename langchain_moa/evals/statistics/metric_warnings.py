@@ -1,4 +1,4 @@
-"""What a reader has to know before trusting a figure: the warnings that several benchmarks share."""
+"""Warnings about a metric that several benchmarks share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from langchain_moa.evals.types import Judgment
 
 
 def other_judge(judgments: Sequence[Judgment], published: Collection[str]) -> list[str]:
-    """Warn when not the judge of the published figures judged."""
+    """Warn if the judge is not the one of the published scores."""
     judges = {judgment.fields.get("judge") for judgment in judgments if judgment.error is None}
     if judges <= set(published):
         return []
@@ -18,13 +18,13 @@ def other_judge(judgments: Sequence[Judgment], published: Collection[str]) -> li
 
 
 def part_of_the_questions(scored: int, questions: int) -> list[str]:
-    """Warn when only some of a benchmark's questions count."""
+    """Warn if only some of a benchmark's questions were scored."""
     if scored == questions:
         return []
     return [f"Only {scored} of the {questions} questions count: not comparable with published figures."]
 
 
 def unscored(judgments: Sequence[Judgment]) -> list[str]:
-    """Warn of judgments without a score."""
+    """Warn about judgments without a score."""
     count = sum(judgment.score is None for judgment in judgments)
     return [f"{count} of {len(judgments)} judgments have no score and are left out."] if count else []

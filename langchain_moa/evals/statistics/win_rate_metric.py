@@ -1,4 +1,4 @@
-"""How often a judge prefers a system's outputs to the baseline's."""
+"""Win rates from preferences, raw and length-controlled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class WinRateMetric:
-    """A `Metric` whose main figure is the length-controlled win rate, or the raw one where there is no such control."""
+    """A `Metric` whose main score is the length-controlled win rate if available, and the raw win rate otherwise."""
 
     def __init__(
         self,
@@ -23,12 +23,12 @@ class WinRateMetric:
         breakdowns: Mapping[str, Mapping[str, float]],
         warnings: Sequence[str],
     ) -> None:
-        """Take the figures.
+        """Compute the win rates.
 
         Args:
-            preferences: By question, in the benchmark's order: 1 where the baseline wins, 2 where the system wins.
-            control: Of the same questions, in the same order.
-            average_length: Of the system's outputs, in characters.
+            preferences: By question, in the benchmark's order: from 1 (baseline wins) to 2 (system wins).
+            control: Length control for the same questions, in the same order. `None`: not available.
+            average_length: Mean length of the system's outputs, in characters.
             breakdowns: As in `Metric`.
             warnings: As in `Metric`.
         """
@@ -49,14 +49,14 @@ class WinRateMetric:
             self.warnings = (*warnings, far)
 
     def score(self, sample: Sequence[int] | None = None) -> float:
-        """Return the main figure in percent. A bootstrap's draw refits the length control with its `C` as it is."""
+        """Return the main score in percent. A bootstrap sample refits the length control with the same `C`."""
         if self._control:
             return self._control.win_rate if sample is None else self._control.refit(sample)
         return _percent(self._shares if sample is None else [self._shares[position] for position in sample])
 
 
 def win_rates(preferences: Sequence[float]) -> dict[str, float]:
-    """Return what a leaderboard says of preferences from 1 to 2.
+    """Compute leaderboard statistics of preferences from 1 to 2.
 
     Returns:
         `win_rate`, `standard_error` and `discrete_win_rate` in percent, where a draw is half a win; `nan` without
@@ -82,5 +82,5 @@ def _percent(shares: Sequence[float]) -> float:
 
 
 def _is_far(controlled: float, raw: float) -> bool:
-    """Tell whether length explains more than it should. Source: `glm_winrate.py::get_is_extreme_changes`."""
+    """Whether length control changes the win rate too much. Source: `glm_winrate.py::get_is_extreme_changes`."""
     return controlled < min(raw * 0.75, raw - 10) or controlled > max(raw + (100 - raw) / 4, raw + 10)

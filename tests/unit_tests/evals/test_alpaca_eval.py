@@ -360,9 +360,9 @@ def test_a_draw_may_be_a_zero_in_annotations(small, tmp_path):
         ("[{", "Invalid JSON"),
         ('{"instruction": "Question 1?"}', "valid array"),
         ('[{"instruction": "Question 1?", "output": "x"}]', "row 0.generator"),
-        ('[{"instruction": "Who?", "output": "x", "generator": "g"}]', "AlpacaEval does not ask 'Who\\?'"),
-        ('[{"index": 99, "output": "x", "generator": "g"}]', "AlpacaEval does not ask 99"),
-        ('[{"output": "x", "generator": "g"}]', "AlpacaEval does not ask None"),
+        ('[{"instruction": "Who?", "output": "x", "generator": "g"}]', "AlpacaEval has no instruction 'Who\\?'"),
+        ('[{"index": 99, "output": "x", "generator": "g"}]', "AlpacaEval has no instruction 99"),
+        ('[{"output": "x", "generator": "g"}]', "AlpacaEval has no instruction None"),
     ],
 )
 def test_a_malformed_file_of_outputs_is_refused(small, tmp_path, content, message):

@@ -133,7 +133,7 @@ def test_a_spec_that_is_nothing_is_named(serve, folder):
     )
     assert "'factories_b:broken' failed: RuntimeError: out of paper" in error_of(*generate, "x=factories_b:broken")
     assert f"{str(folder / 'factories_b.py')!r} has no function 'plian'" in error_of(*generate, "x=factories_b:plian")
-    assert "'a/b' can't name a file" in error_of(*generate, "a/b=openai:c")
+    assert "'a/b' is not a valid file name" in error_of(*generate, "a/b=openai:c")
     two = [*generate, "x=openai:c", "--system", "x=openai:d"]
     assert "Two systems are called 'x'" in error_of(*two)
     assert moa_eval(*generate, "x=", code=2)
@@ -277,10 +277,10 @@ def test_the_judge_that_also_answers_is_warned_of(serve, folder):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--bench", "mt_bench"], "'mt_bench' needs a judge: name one with --judge."),
+        (["--bench", "mt_bench"], "'mt_bench' needs a judge: pass one with --judge."),
         (["--bench", "sums.jsonl", "--grader", "pairwise", "--judge", "openai:j"], "--baseline NAME"),
         (["--bench", "sums.jsonl", "--baseline", "z"], "baseline 'z' is none of the systems: choose from a."),
-        (["--bench", "arena"], "Benchmark 'arena' is unknown; choose from alpaca_eval, mt_bench, flask, or name"),
+        (["--bench", "arena"], "Benchmark 'arena' is unknown; choose from alpaca_eval, mt_bench, flask, or give"),
         (["--bench", "none.jsonl"], "none.jsonl"),
         (["--bench", "sums.jsonl", "--grader", "magic"], "magic"),
         (["--bench", "sums.jsonl", "--grader", "choice"], "Question 'q1'"),

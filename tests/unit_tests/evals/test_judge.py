@@ -110,7 +110,7 @@ async def test_a_grader_that_fails_is_recorded_and_asked_again(store):
 
 
 async def test_a_benchmark_that_needs_a_judge_says_so(store):
-    with pytest.raises(ValueError, match="needs a judge: name one with --judge"):
+    with pytest.raises(ValueError, match="needs a judge: pass one with --judge"):
         await judge_answers(Quiz(), ANSWERS, store)
 
 

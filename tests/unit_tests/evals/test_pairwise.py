@@ -148,7 +148,7 @@ def test_nothing_judged_comes_to_no_win_rate(task):
     ],
 )
 def test_the_baseline_must_be_the_answers_of_one_system(baseline):
-    with pytest.raises(ValueError, match="The baseline must be one system's answers"):
+    with pytest.raises(ValueError, match="The baseline must be the answers of one system"):
         Pairwise(baseline)
 
 
