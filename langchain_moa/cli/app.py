@@ -1,4 +1,4 @@
-"""The typer app: its commands, and the one place where errors become text."""
+"""The Typer app: its commands, and the one place where errors are printed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_moa.cli.terminal.text import clean
 
 
 class _Group(TyperGroup):
-    """The commands, with errors as one line on stderr."""
+    """A command group that prints errors as one line on stderr."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -49,7 +49,7 @@ app.add_typer(evaluation.app, name="eval")
 
 @app.callback()
 def _moa(debug: Debug = False) -> None:
-    """Ask several models at once, and have one of them write the answer (Mixture-of-Agents)."""
+    """Ask several models at once and combine their answers into one (Mixture-of-Agents)."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         # A character that the terminal can't show is no reason to end.
         if hasattr(stream, "reconfigure"):

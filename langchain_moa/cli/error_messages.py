@@ -1,4 +1,4 @@
-"""What an error is called in one line."""
+"""One-line messages for errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from langchain_moa.cli.terminal.text import one_line
 
 
 def is_expected(error: Exception) -> bool:
-    """Tell what a user can do something about from a mistake of ours."""
+    """Whether the user can do something about an error; otherwise it is a bug, and the traceback is shown."""
     import openai
     from langchain_core.exceptions import ModelError
 
@@ -21,7 +21,7 @@ def is_expected(error: Exception) -> bool:
 
 
 def explain(error: BaseException) -> str:
-    """Return what went wrong, in one line without keys."""
+    """Return an error message on one line, without API keys."""
     from langchain_core.exceptions import ModelAuthenticationError
     from pydantic import ValidationError
 
@@ -39,7 +39,7 @@ def explain(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """Return a provider's own words where there are any, rather than the whole response around them."""
+    """Return the provider's message if there is one, rather than the whole response."""
     body, status = getattr(error, "body", None), getattr(error, "status_code", None)
     if isinstance(body, dict) and isinstance(body.get("message"), str) and status:
         return f"{body['message']} (HTTP {status})"
@@ -55,7 +55,7 @@ def _field_error(location: tuple[int | str, ...], message: str) -> str:
 
 
 def _proposers_failed(error: BaseException) -> str:
-    """Name the proposers by what went wrong with them: often it is the same for all."""
+    """Group the proposers by error, which is often the same for all."""
     from langchain_moa.exceptions import ProposersFailedError
 
     assert isinstance(error, ProposersFailedError)

@@ -1,4 +1,4 @@
-"""The options that `ask` and `chat` share, and the model that they make."""
+"""The mixture options that `ask`, `chat` and `serve` share, and the model built from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIXTURE = "Mixture"
 
 
 def debugging(ctx: typer.Context) -> bool:
-    """Tell whether `--debug` was given, before or after the command."""
+    """Whether `--debug` was given, before or after the command."""
     return bool(ctx.find_root().meta.get(_DEBUG))
 
 
@@ -29,40 +29,49 @@ def _remember_debug(ctx: typer.Context, value: bool) -> bool:
 
 def _at_least_something(value: float | None) -> float | None:
     if value is not None and value <= 0:
-        raise typer.BadParameter("it must be more than 0 seconds.")
+        raise typer.BadParameter("must be greater than 0 seconds.")
     return value
 
 
 Debug = Annotated[bool, typer.Option("--debug", callback=_remember_debug, help="Show the traceback of an error.")]
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="LINEUP", help="A line-up, see `moa lineups`.", rich_help_panel=_MIXTURE),
+    typer.Option(
+        "--model", "-m", metavar="LINEUP", help="A line-up; `moa lineups` lists them.", rich_help_panel=_MIXTURE
+    ),
 ]
 Aggregator = Annotated[
     str | None,
     typer.Option(
-        metavar="MODEL", help="Who writes the answer: a Together id, or provider:model.", rich_help_panel=_MIXTURE
+        metavar="MODEL",
+        help="The model that writes the final answer: a Together id, or provider:model.",
+        rich_help_panel=_MIXTURE,
     ),
 ]
 Proposers = Annotated[
     list[str] | None,
-    typer.Option("--proposer", "-p", metavar="MODEL", help="A proposer; repeatable.", rich_help_panel=_MIXTURE),
+    typer.Option("--proposer", "-p", metavar="MODEL", help="A proposer model; repeatable.", rich_help_panel=_MIXTURE),
 ]
 ReferenceModels = Annotated[
     str | None,
-    typer.Option(metavar="MODEL,MODEL", help="Several proposers at once.", rich_help_panel=_MIXTURE),
+    typer.Option(metavar="MODEL,MODEL", help="Proposer models, comma-separated.", rich_help_panel=_MIXTURE),
 ]
-Rounds = Annotated[int | None, typer.Option(min=1, help="How often the proposers answer.", rich_help_panel=_MIXTURE)]
-Temperature = Annotated[float | None, typer.Option(min=0, help="Of every model.", rich_help_panel=_MIXTURE)]
-MaxTokens = Annotated[int | None, typer.Option(min=1, help="Of every model's answer.", rich_help_panel=_MIXTURE)]
+Rounds = Annotated[int | None, typer.Option(min=1, help="Number of rounds of proposers.", rich_help_panel=_MIXTURE)]
+Temperature = Annotated[
+    float | None, typer.Option(min=0, help="Sampling temperature, for all models.", rich_help_panel=_MIXTURE)
+]
+MaxTokens = Annotated[
+    int | None, typer.Option(min=1, help="Maximum tokens per answer, for all models.", rich_help_panel=_MIXTURE)
+]
 NumProc = Annotated[
-    int | None, typer.Option(min=1, help="Most calls at a time. Default: a whole layer.", rich_help_panel=_MIXTURE)
+    int | None,
+    typer.Option(min=1, help="Maximum number of concurrent calls. Default: a whole layer.", rich_help_panel=_MIXTURE),
 ]
 Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        help="That one proposer may take.",
+        help="Time limit per proposer.",
         callback=_at_least_something,
         rich_help_panel=_MIXTURE,
     ),
@@ -72,16 +81,16 @@ Aggregation = Annotated[
     Literal["synthesize", "select", "vote", "analyze"] | None,
     typer.Option(
         metavar="MODE",
-        help="How proposals become the answer: synthesize, select, vote or analyze. Default: synthesize.",
+        help="How the answer is made from the references: synthesize, select, vote or analyze. Default: synthesize.",
         rich_help_panel=_MIXTURE,
     ),
 ]
-System = Annotated[str | None, typer.Option("--system", "-s", help="A system message.", rich_help_panel=_MIXTURE)]
+System = Annotated[str | None, typer.Option("--system", "-s", help="System message.", rich_help_panel=_MIXTURE)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureOptions:
-    """Who answers, as the command line says it. `None`: the line-up's own."""
+    """The mixture options given on the command line. `None`: the line-up's own value."""
 
     model: str | None = None
     proposers: tuple[str, ...] = ()
@@ -94,17 +103,17 @@ class MixtureOptions:
 
     @property
     def is_local_by_default(self) -> bool:
-        """Whether nobody is named and there is no key for Together: then the embedded model answers."""
+        """Whether the embedded model answers, because no model is named and there is no Together key."""
         named = self.model or self.proposers or self.aggregator
         return not named and not os.environ.get("TOGETHER_API_KEY")
 
     @property
     def lineup(self) -> str:
-        """The line-up that fills in what is not given."""
+        """The line-up that supplies the options that are not given."""
         return self.model or ("local" if self.is_local_by_default else "default")
 
     def switched_to(self, lineup: str) -> MixtureOptions:
-        """Return the mixture with another line-up's proposers and aggregator."""
+        """Return a copy with another line-up's proposers and aggregator."""
         return replace(self, model=lineup, proposers=(), aggregator=None)
 
     def build(self) -> ChatMoA:
@@ -130,23 +139,23 @@ class MixtureOptions:
 
 
 def all_proposers(repeated: list[str] | None, listed: str | None) -> tuple[str, ...]:
-    """Join what `--proposer` and `--reference-models` name."""
+    """Combine the models of `--proposer` and `--reference-models`."""
     names = [*(repeated or []), *(listed or "").split(",")]
     return tuple(name.strip() for name in names if name.strip())
 
 
 def tell_if_local(mixture: MixtureOptions) -> None:
-    """Say on stderr, in one line, that the embedded model answers."""
+    """Print a note on stderr if the embedded model answers."""
     if mixture.is_local_by_default:
         typer.echo(
-            "TOGETHER_API_KEY is not set: the line-up 'local' answers, a tiny model that shows the machinery, not "
-            "quality. For real answers set the key, or name models with --model, --proposer and --aggregator.",
+            "TOGETHER_API_KEY is not set: using the line-up 'local', a tiny model for trying things out, with poor "
+            "answers. For real answers set the key, or name models with --model, --proposer and --aggregator.",
             err=True,
         )
 
 
 def describe_proposer(proposer: str | Proposer) -> str:
-    """Return a proposer's model, and what sets it apart."""
+    """Return a proposer's model, with its name and number of samples if set."""
     if isinstance(proposer, str):
         return proposer
     name = f" ({proposer.name})" if proposer.name else ""

@@ -1,4 +1,4 @@
-"""One answer: run the graph, and show what happens as it happens."""
+"""Run the graph for one answer and show its progress."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _TICK_SECONDS = 0.1
 
 
 class View(Protocol):
-    """What shows an answer in the making."""
+    """Shows the progress of an answer."""
 
     def progress(self, event: dict[str, Any]) -> None:
         """Show a progress event of the graph."""
 
     def references(self, calls: Sequence[tuple[int, ProposerCall]]) -> None:
-        """Show all proposals, each with its layer; called once, before the answer's first token."""
+        """Show all references with their layers; called once, before the answer's first token."""
 
     def token(self, text: str) -> None:
-        """Show more of the answer."""
+        """Show the next part of the answer."""
 
     def tick(self) -> None:
-        """Show that time goes by; called several times a second."""
+        """Update elapsed times; called several times a second."""
 
 
 async def run_answer(
     model: ChatMoA, messages: Sequence[BaseMessage], view: View, *, num_proc: int | None = None
 ) -> AIMessage:
-    """Run one answer.
+    """Generate one answer.
 
     Args:
-        model: Who answers.
-        messages: The conversation, which ends with the question.
-        view: Shows it.
-        num_proc: Most calls at a time; default: as many as a layer has.
+        model: The mixture.
+        messages: The conversation, ending with the question.
+        view: The view that shows the progress.
+        num_proc: Maximum number of concurrent calls. Default: a whole layer.
 
     Returns:
         The answer, with `response_metadata["moa"]`.
@@ -96,7 +96,7 @@ async def _run(model: ChatMoA, messages: Sequence[BaseMessage], view: View, num_
 
 
 def _begins_the_answer(mode: str, item: Any) -> bool:
-    """Tell whether all proposals are there: the aggregator starts, or the answer is one of them and comes at once."""
+    """Whether all references are there: the aggregator starts, or the answer is one of the references."""
     if mode == "custom":
         return bool(item["event"] == "moa_aggregator_start")
     return mode == "messages" and _is_the_answers(item)

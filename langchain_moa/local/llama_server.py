@@ -1,4 +1,4 @@
-"""llama.cpp's OpenAI-compatible server in this process: one per weights file, on loopback only, gone at exit."""
+"""llama.cpp's OpenAI-compatible server in this process: one per weights file, on loopback, stopped at exit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _starting = threading.Lock()
 
 
 def client_of(weights: Path) -> ChatOpenAI:
-    """Return the client of this file's server, which is started if need be."""
+    """Return a client of the server for this weights file, starting the server if necessary."""
     file = weights.resolve()
     with _starting:
         if file not in _servers:
@@ -120,7 +120,7 @@ def _is_busy(server: _Server) -> bool:
 
 
 def _hang_up(port: int) -> None:
-    """Shut down this process's connections with the server; to close a client would not wake a thread that waits."""
+    """Shut down this process's connections to the server; closing a client would not wake a waiting thread."""
     for name in os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else []:
         with contextlib.suppress(OSError):
             if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):

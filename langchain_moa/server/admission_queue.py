@@ -1,4 +1,4 @@
-"""How many requests are answered at once, and how many wait."""
+"""Limit how many requests are answered at once, and how many wait."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from langchain_moa.server.api_errors import ApiError
 
 
 class AdmissionQueue:
-    """Lets so many answers run at a time and so many wait, first come first served; turns the rest away."""
+    """Bounds running and waiting requests, first come first served; further ones are rejected."""
 
     def __init__(self, *, max_concurrency: int, max_queue: int, queue_timeout: float) -> None:
-        """Open the gate.
+        """Create the queue.
 
         Args:
-            max_concurrency: Answers in the making.
-            max_queue: Requests that wait for their turn.
-            queue_timeout: Seconds that one of them waits at most.
+            max_concurrency: Maximum number of running requests.
+            max_queue: Maximum number of waiting requests.
+            queue_timeout: Maximum seconds of waiting.
         """
         self.running = 0
         self.queued = 0
@@ -28,10 +28,10 @@ class AdmissionQueue:
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
-        """Wait for one's turn.
+        """Wait until a request may run, and hold its place.
 
         Raises:
-            ApiError: Status 503; too many wait already, or it took too long.
+            ApiError: Status 503, because the queue is full or the wait took too long.
         """
         if self._free.locked():
             await self._wait()
@@ -46,13 +46,13 @@ class AdmissionQueue:
 
     async def _wait(self) -> None:
         if self.queued >= self._max_queue:
-            raise _overloaded("too many requests wait already")
+            raise _overloaded("the queue is full")
         self.queued += 1
         try:
             async with asyncio.timeout(self._queue_timeout):
                 await self._free.acquire()
         except TimeoutError:
-            raise _overloaded(f"it waited {self._queue_timeout:g} seconds for its turn") from None
+            raise _overloaded(f"the request waited {self._queue_timeout:g} seconds in the queue") from None
         finally:
             self.queued -= 1
 

@@ -24,20 +24,20 @@ from langchain_moa.server.encoding import Json
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
-# What the provider says about a request is about the client's request: all else is ours to answer for.
+# Provider statuses that are due to the client's request; all others are reported as server errors.
 _CLIENTS_OWN = (400, 413, 422)
 
 
 class UnknownModelError(MoAError, LookupError):
-    """Nothing is served by that name."""
+    """No model of that name is served."""
 
 
 class UnavailableModelError(MoAError):
-    """What is served by that name can't be built here: a key, a package or the local model's weights are missing."""
+    """The model of that name can't be built: a key, a package or the local model's weights are missing."""
 
 
 class ApiError(Exception):
-    """An answer to a request that is no completion."""
+    """An error response of the API."""
 
     def __init__(
         self,
@@ -49,15 +49,15 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep what the client is told.
+        """Create an error.
 
         Args:
-            status: The HTTP status.
+            status: HTTP status.
             message: What went wrong and what to do.
-            code: For programs.
-            param: The field of the request that it is about.
-            headers: Of the response.
-            details: More fields of the error object.
+            code: Machine-readable error code.
+            param: The request field that caused it.
+            headers: Response headers.
+            details: Further fields of the error object.
         """
         super().__init__(message)
         self.status = status
@@ -67,24 +67,24 @@ class ApiError(Exception):
         self.details = dict(details or {})
 
     def body(self) -> dict[str, Any]:
-        """Return it as OpenAI's JSON, which is also the data of a stream's error event."""
+        """Return the error as OpenAI's JSON, also used for a stream's error event."""
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code, **self.details}
         return {"error": error}
 
     def response(self) -> Response:
-        """Return it as an HTTP response."""
+        """Return the error as an HTTP response."""
         return Json(self.body(), self.status, self.headers)
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """Return what a client is told of an error. Our own mistakes are told without details."""
+    """Convert an error to what the client is told. Internal errors are reported without details."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, UnknownModelError):
         return ApiError(404, str(error), code="model_not_found", param="model")
     if isinstance(error, UnavailableModelError | LocalModelError):
-        # Trying again would not help: the SDKs heed this header.
+        # Retrying would not help; the OpenAI SDKs honour this header.
         return ApiError(503, explain(error), code="model_unavailable", headers={"x-should-retry": "false"})
     if isinstance(error, ProposersFailedError):
         return _proposers_failed(error)
@@ -106,10 +106,10 @@ def _proposers_failed(error: ProposersFailedError) -> ApiError:
 
 
 def _upstream(error: Exception) -> ApiError | None:
-    """Return the provider's error as ours, if it is the provider's.
+    """Convert an error of the provider. `None`: it is another kind of error.
 
-    LangChain's types tell most of them; what remains are the OpenAI SDK's (it has no `ModelError` for status 422, say)
-    and those of the HTTP client, when a connection breaks or sends broken JSON in the middle of an answer.
+    LangChain's error types cover most cases. The others come from the OpenAI SDK (LangChain has no `ModelError` for
+    status 422, for example) or from the HTTP client, when a connection breaks or sends invalid JSON mid-answer.
     """
     text = explain(error)
     status = getattr(error, "status_code", None)
@@ -124,7 +124,7 @@ def _upstream(error: Exception) -> ApiError | None:
     if isinstance(error, ModelNotFoundError):
         return ApiError(502, f"The provider does not know the aggregator: {text}", code="upstream_error")
     is_http = type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "httpx2", "httpcore2", "aiohttp")
-    # An error with a file's name is none of a connection, and would tell how this machine's files are called.
+    # An error with a file name is not a connection error, and would disclose paths of this machine.
     is_broken = isinstance(error, OSError) and error.filename is None
     if is_http or is_broken or isinstance(error, ModelError | openai.OpenAIError | JSONDecodeError):
         return ApiError(502, f"The aggregator failed: {text}", code="upstream_error")
@@ -132,7 +132,7 @@ def _upstream(error: Exception) -> ApiError | None:
 
 
 def _is_timeout(error: Exception) -> bool:
-    """Tell timeouts by name too: the SDKs and HTTP clients have types of their own for them."""
+    """Recognise timeouts by class name, because SDKs and HTTP clients have their own types."""
     return any("Timeout" in cls.__name__ for cls in type(error).__mro__)
 
 
@@ -142,14 +142,14 @@ def _retry_after(error: Exception) -> dict[str, str]:
 
 
 def explain(error: BaseException) -> str:
-    """Return what went wrong in one line, in the provider's own words where there are any, and without keys."""
+    """Return an error message on one line without keys; the provider's own message if there is one."""
     if isinstance(error, ValidationError):
         text = "; ".join(field_error(detail["loc"], detail["msg"]) for detail in error.errors(include_context=False))
     elif isinstance(error, LocalModelError):
-        # Its own words name files of this machine.
+        # The original message has paths of this machine.
         text = "the server's local model does not run; `moa ask --model local` on that machine says why"
     elif isinstance(error, ModelAuthenticationError | ModelPermissionDeniedError):
-        text = "the provider refused the server's key"  # its own words may show a part of it
+        text = "the provider refused the server's key"  # the original message may contain part of it
     elif isinstance(body := getattr(error, "body", None), dict) and isinstance(body.get("message"), str):
         text = body["message"]
     else:
@@ -158,7 +158,7 @@ def explain(error: BaseException) -> str:
 
 
 def field_error(location: tuple[int | str, ...], message: str) -> str:
-    """Return what pydantic says about a field; a validator's own text names it already."""
+    """Return pydantic's message with the field's name; a validator's own message has it already."""
     if message.startswith("Value error, "):
         return message.removeprefix("Value error, ")
     return f"{'.'.join(map(str, location))}: {message}"

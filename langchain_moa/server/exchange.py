@@ -17,66 +17,66 @@ from langchain_moa.server.api_errors import ApiError, to_api_error
 
 logger = logging.getLogger(__name__)
 
-# What nginx logs when nobody waits for the answer any more; nothing is sent.
+# nginx's status for a client that closed the connection; it is logged, not sent.
 CLIENT_GONE = 499
 
 
 @dataclass(kw_only=True)
 class Exchange:
-    """One request and its answer, without their contents."""
+    """Data about one request and its response, without their contents."""
 
     id: str = field(default_factory=lambda: f"req_{uuid4().hex}")
     started: float = field(default_factory=perf_counter)
     status: int = 0
-    """Of the response, or of the error that a stream ended with."""
+    """HTTP status of the response, or of the error that a stream ended with."""
 
     is_begun: bool = False
-    """Whether the response has its headers."""
+    """Whether the response headers were sent."""
 
     model: str = ""
-    """As it is listed; a name that is not listed is not kept."""
+    """Name of the served model; empty for unknown models."""
 
     is_variant: bool = False
-    """Whether the client changed the mixture: then the proposers' names are the client's."""
+    """Whether the request changes the mixture; proposer names are then chosen by the client."""
 
     is_stream: bool = False
     first_token_seconds: float | None = None
     usage: UsageMetadata | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """Proposers that gave no whole reference, and how they ended."""
+    """Proposers without a complete reference, with their status."""
 
     error: str | None = None
-    """The code of an error, also of one in the middle of a stream."""
+    """The code of an error, including one in the middle of a stream."""
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """Seconds since the request started."""
         return perf_counter() - self.started
 
     def began(self) -> None:
-        """Note the answer's first token."""
+        """Record the time of the first token."""
         if self.first_token_seconds is None:
             self.first_token_seconds = self.seconds
 
     def answered(self, moa: dict[str, Any]) -> None:
-        """Note the account of an answer, its `response_metadata["moa"]`."""
+        """Record usage and failures from an answer's `response_metadata["moa"]`."""
         self.usage = total_usage(moa)
         failed = [item for item in moa["degraded"] if item["reason"].startswith("proposer_")]
         self.failures = [(item["proposer"], item["reason"].removeprefix("proposer_")) for item in failed]
 
     def failed(self, error: Exception) -> ApiError:
-        """Note an error, and return what the client is told of it."""
+        """Record an error, and return the error to send to the client."""
         told = to_api_error(error)
         self.status, self.error = told.status, told.code
         if told.code == "internal_error":
-            # Without its text, which may quote the conversation.
+            # Without the message, which may quote the conversation.
             where = "".join(format_tb(error.__traceback__))
             fields = {"id": self.id, "error": type(error).__name__, "traceback": where}
             logger.error("unexpected error", extra={"fields": fields})
         return told
 
     def as_log(self) -> dict[str, Any]:
-        """Return the fields of its line in the log."""
+        """Return the fields of the log line."""
         first, usage = self.first_token_seconds, self.usage
         fields = {
             "id": self.id,
@@ -94,6 +94,6 @@ class Exchange:
 
 
 def exchange(request: Request) -> Exchange:
-    """Return what is known of a request that `Observe` is around."""
+    """Return the `Exchange` that the middleware `Observe` attached to a request."""
     known: Exchange = request.state.exchange
     return known

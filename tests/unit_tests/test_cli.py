@@ -252,7 +252,7 @@ def test_without_a_key_the_local_line_up_answers_and_says_so(monkeypatch, tmp_pa
     result = moa("ask", "Why?")
     notice, error = result.stderr.splitlines()
     assert result.exit_code == 1
-    assert notice.startswith("TOGETHER_API_KEY is not set: the line-up 'local' answers")
+    assert notice.startswith("TOGETHER_API_KEY is not set: using the line-up 'local'")
     assert "none.gguf" in error
 
 
@@ -319,7 +319,7 @@ def test_a_command_that_goes_wrong_is_one_line(serve, tmp_path):
         "moa: /save needs a file's name.",
         "moa: Line-up 'foo' is unknown",
         "moa: no answer yet, so no references.",
-        "moa: /what is no command",
+        "moa: Unknown command /what",
     ]
 
 
@@ -328,7 +328,7 @@ def test_model_shows_and_switches_the_line_up(serve):
     result = moa("chat", *MIXTURE, stdin="/model\n/model bot\nOne?\n/help\n")
     assert result.stdout.startswith("moa: x/a, x/b → x/c\nbot: Qwen/Qwen2-72B-Instruct, ")
     assert [request["model"] for request in server.requests][-1] == LINEUPS["bot"].aggregator
-    assert "/references  the proposals behind the last answer" in result.stdout
+    assert "/references  show the references behind the last answer" in result.stdout
 
 
 # -- lineups, doctor, download ----------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_doctor_sees_a_key_that_is_not_accepted(serve):
     server = serve(MODELS, api_key="another")
     result = moa("doctor", "default")
     assert result.exit_code == 1
-    assert "TOGETHER_API_KEY\tnot accepted\tMake a key at " in result.stdout
+    assert "TOGETHER_API_KEY\tnot accepted\tCreate a key at " in result.stdout
     assert KEY not in result.output
     assert server.requests == []
 

@@ -15,12 +15,14 @@ from langchain_moa.cli import mixture_options as options
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
-_C1 = {code: f"\\u{code:04x}" for code in range(127, 160)}  # what json leaves as it is, and a terminal may obey
+_C1 = {
+    code: f"\\u{code:04x}" for code in range(127, 160)
+}  # json leaves these as they are, and a terminal may interpret them
 
 
 def ask(
     question: Annotated[
-        str | None, typer.Argument(help="What to ask. `-`, or none and a pipe: read it; a pipe too: appended.")
+        str | None, typer.Argument(help="The question. `-` reads stdin; piped input is appended to the question.")
     ] = None,
     model: options.Model = None,
     proposer: options.Proposers = None,
@@ -34,10 +36,10 @@ def ask(
     timeout: options.Timeout = None,
     system: options.System = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    references: Annotated[bool, typer.Option("--references", help="Print each proposal before the answer.")] = False,
+    references: Annotated[bool, typer.Option("--references", help="Print the references before the answer.")] = False,
     debug: options.Debug = False,
 ) -> None:
-    """Ask one question."""
+    """Ask one question and print the answer."""
     text = _read_question(question)
     mixture = options.MixtureOptions(
         model=model,
@@ -70,10 +72,10 @@ def ask(
 
 
 def _read_question(argument: str | None) -> str:
-    """Return what is asked: the argument, what is piped in, or one after the other.
+    """Return the question: the argument, the piped input, or both.
 
     Raises:
-        typer.BadParameter: Nothing is.
+        typer.BadParameter: There is neither.
     """
     stdin = sys.stdin
     piped = "" if stdin is None or (stdin.isatty() and argument != "-") else stdin.read()

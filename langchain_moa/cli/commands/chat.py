@@ -21,10 +21,10 @@ def chat(
     num_proc: options.NumProc = None,
     timeout: options.Timeout = None,
     system: options.System = None,
-    multi_turn: bool = typer.Option(True, help="Whether each question comes with the conversation before it."),
+    multi_turn: bool = typer.Option(True, help="Send the conversation so far with each question."),
     debug: options.Debug = False,
 ) -> None:
-    """Talk, turn by turn. `/help` shows the commands; `exit` leaves."""
+    """Chat in the terminal. `/help` lists the commands; `exit` quits."""
     mixture = options.MixtureOptions(
         model=model,
         proposers=options.all_proposers(proposer, reference_models),

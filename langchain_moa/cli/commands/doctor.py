@@ -1,4 +1,4 @@
-"""`moa doctor`: whether a line-up would answer, and what to do when it would not."""
+"""`moa doctor`: check that a line-up works, and say how to fix it if it does not."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 _LIST_SECONDS = 15.0
 _ANSWER_SECONDS = 60.0
 _KEY = "TOGETHER_API_KEY"
-_GET_A_KEY = f"Make a key at https://api.together.ai/settings/api-keys, and export {_KEY}."
+_GET_A_KEY = f"Create a key at https://api.together.ai/settings/api-keys, and export {_KEY}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What one check found."""
+    """The result of one check."""
 
     name: str
     problem: str = ""
-    """Empty: all is well."""
+    """Empty: no problem."""
 
     found: str = "ok"
     remedy: str = ""
@@ -37,7 +37,7 @@ def doctor(
     lineup: Annotated[str | None, typer.Argument(help="A line-up. Default: the one that `moa ask` would use.")] = None,
     debug: options.Debug = False,
 ) -> None:
-    """Check a line-up: the key, and that each model is served and answers. Exits with 1 when something is wrong."""
+    """Check a line-up: the API key, and that every model is available and answers. Exits with 1 on a problem."""
     mixture = options.MixtureOptions(model=lineup)
     options.tell_if_local(mixture)
     from rich.console import Console
@@ -87,11 +87,11 @@ def _build(model: str) -> BaseChatModel:
 
 
 def _not_checked(model: str) -> Check:
-    return Check(name=model, problem="not checked", remedy="First see to the key.")
+    return Check(name=model, problem="not checked", remedy="Fix the key first.")
 
 
 async def _check_key(model: Any) -> tuple[Check, set[str]]:
-    """Ask for the list of models, with the very client, key and address that `model` uses."""
+    """List the provider's models, with the client, key and base URL that `model` uses."""
     from langchain_moa.cli.error_messages import explain
 
     try:

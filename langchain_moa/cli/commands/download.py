@@ -1,4 +1,4 @@
-"""`moa download`: fetch the embedded model's weights."""
+"""`moa download`: download the embedded model's weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from langchain_moa.cli import mixture_options as options
 
 
 def download(debug: options.Debug = False) -> None:
-    """Download the weights of the line-up `local`, once, with a check of what came."""
+    """Download the weights for the line-up `local`, and verify their checksum."""
     from langchain_moa.local import download_weights
 
     print(download_weights())

@@ -1,4 +1,4 @@
-"""`moa lineups`: which line-ups there are."""
+"""`moa lineups`: list the line-ups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from langchain_moa.cli import mixture_options as options
 
 
 def lineups(debug: options.Debug = False) -> None:
-    """List the line-ups, with where they come from."""
+    """List the line-ups with their sources."""
     from rich.console import Console
 
     from langchain_moa.cli.mixture_options import describe_proposer

@@ -20,45 +20,49 @@ _LOOPBACK = ["localhost", "127.0.0.1", "[::1]", "::1"]
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on; any but loopback needs a key.")] = ("127.0.0.1"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; any other than loopback requires an API key.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
     api_key: Annotated[
         str | None,
         typer.Option(
-            envvar="MOA_API_KEY", help="The key that clients must send. Set the variable: other users see arguments."
+            envvar="MOA_API_KEY",
+            help="API key that clients must send. Prefer the variable: other users can see arguments.",
         ),
     ] = None,
     allow_overrides: Annotated[
         bool,
         typer.Option(
-            "--allow-overrides", help="Let requests change who answers and how: they then spend on all your keys."
+            "--allow-overrides",
+            help="Let requests change the mixture. Clients can then use any model that your keys pay for.",
         ),
     ] = False,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="A web page that may ask from a browser (CORS), or `*`; repeatable."),
+        typer.Option(
+            metavar="ORIGIN", help="Web origin that is allowed to call from a browser (CORS), or `*`; repeatable."
+        ),
     ] = None,
     max_concurrency: Annotated[
-        int, typer.Option(min=1, help="Answers in the making at a time.", rich_help_panel=_LIMITS)
+        int, typer.Option(min=1, help="Requests answered at the same time.", rich_help_panel=_LIMITS)
     ] = 64,
     max_queue: Annotated[
         int,
-        typer.Option(
-            min=0, help="Requests that may wait for their turn; more get status 503.", rich_help_panel=_LIMITS
-        ),
+        typer.Option(min=0, help="Requests that may wait in the queue; more get status 503.", rich_help_panel=_LIMITS),
     ] = 256,
     queue_timeout: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long one may wait.", rich_help_panel=_LIMITS)
+        float, typer.Option(min=0, metavar="SECONDS", help="Maximum time in the queue.", rich_help_panel=_LIMITS)
     ] = 60,
     max_request_bytes: Annotated[
-        int, typer.Option(min=1, metavar="BYTES", help="How large one may be.", rich_help_panel=_LIMITS)
+        int, typer.Option(min=1, metavar="BYTES", help="Maximum size of a request.", rich_help_panel=_LIMITS)
     ] = 20_000_000,
     keep_alive: Annotated[
         float,
         typer.Option(
             min=0.1,
             metavar="SECONDS",
-            help="Of silence, after which a stream sends a comment, so that no proxy closes it.",
+            help="Interval of keep-alive comments in an idle stream, so that no proxy closes it.",
             rich_help_panel=_LIMITS,
         ),
     ] = 10,
@@ -67,7 +71,7 @@ def serve(
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help="That running answers get to finish when the server is stopped.",
+            help="Time for running answers to finish when the server is stopped.",
             rich_help_panel=_LIMITS,
         ),
     ] = 30,
@@ -82,10 +86,12 @@ def serve(
     timeout: options.Timeout = None,
     debug: options.Debug = False,
 ) -> None:
-    """Serve mixtures behind OpenAI's API: every line-up by its name, and as `moa-1` what the Mixture options say."""
+    """Serve an OpenAI-compatible API: every line-up by name, and `moa-1` as configured by the Mixture options."""
     is_open = not _is_loopback(host)
     if is_open and not api_key:
-        raise typer.BadParameter("listening there needs a key: set MOA_API_KEY, or --api-key.", param_hint="--host")
+        raise typer.BadParameter(
+            "this address requires an API key: set MOA_API_KEY, or pass --api-key.", param_hint="--host"
+        )
     _check_extra()
     mixture = options.MixtureOptions(
         model=model,
@@ -131,7 +137,7 @@ def _check_extra() -> None:
 
 
 def _refuse_other_hosts(app: Starlette, host: str) -> None:
-    """Take requests to loopback's own names only.
+    """Accept requests for loopback host names only.
 
     Without a key, a web page whose name resolves to 127.0.0.1 could ask and read the answer (DNS rebinding).
     """
@@ -141,7 +147,7 @@ def _refuse_other_hosts(app: Starlette, host: str) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything is loaded or said, so that a port that is taken is an error like any other."""
+    """Bind the socket first, so that a port in use is reported like any other error."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -153,7 +159,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _run(app: Starlette, host: str, port: int, shutdown_timeout: int) -> None:
-    """Serve until a signal, then finish what runs."""
+    """Serve until a signal, then finish running requests."""
     import uvicorn
 
     from langchain_moa.server.logs import configure_logs
@@ -172,7 +178,7 @@ def _run(app: Starlette, host: str, port: int, shutdown_timeout: int) -> None:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=shutdown_timeout,
         )
-        # What is loaded by now stays: left out of every later collection, a call costs a fifth less CPU.
+        # Objects loaded so far live as long as the server: not collecting them saves a fifth of a call's CPU.
         gc.collect()
         gc.freeze()
         shown = f"[{host}]" if ":" in host else host

@@ -12,28 +12,27 @@ from langchain_moa.cli.evaluation.commands import generate, import_export, judge
 
 
 class _Resumable(TyperGroup):
-    """The commands, each of which Ctrl-C only interrupts."""
+    """A command group whose commands can be resumed after Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("moa: stopped; what is done is kept, and the same command goes on from there.", err=True)
+            typer.echo("moa: stopped; results so far are kept, and the same command continues from there.", err=True)
             raise typer.Exit(130) from None
 
 
 app = typer.Typer(
     cls=_Resumable,
     no_args_is_help=True,
-    help="Is a mixture worth it here? AlpacaEval 2, MT-Bench, FLASK and your own task, with cost and latency.",
+    help="Evaluate systems on AlpacaEval 2, MT-Bench, FLASK and your own task, with cost and latency.",
 )
 
 
 @app.callback()
 def _find_modules() -> None:
-    # The user's own factories and graders lie where the command is run. Last, so that none takes the place of an
-    # installed module.
+    # Find the user's factories and graders in the current directory. Last, so that they don't shadow installed modules.
     if "" not in sys.path:
         sys.path.append("")
 

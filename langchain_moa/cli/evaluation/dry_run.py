@@ -1,4 +1,4 @@
-"""`--dry-run`: what an evaluation would take."""
+"""`--dry-run`: estimate the calls and tokens of an evaluation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HEADER = [
 def show_estimates(
     evaluation: Evaluation, benchmarks: Sequence[Benchmark], systems: Sequence[System], *, judged: bool
 ) -> None:
-    """Print calls and roughly the tokens, by benchmark and system and in all."""
+    """Print estimated calls and tokens, by benchmark and system and in total."""
     from langchain_moa.evals.running.estimate import estimate_run
 
     estimates = [
@@ -77,7 +77,7 @@ def _numbers(estimates: Sequence[Estimate]) -> list[str]:
 
 
 def _about(tokens: int) -> str:
-    """Return a number of tokens with two digits that count: more would promise too much."""
+    """Format an approximate number of tokens with two significant digits."""
     rounded = float(f"{tokens:.2g}")
     if rounded >= 1_000_000:
         return f"~{rounded / 1_000_000:g}M"

@@ -21,7 +21,7 @@ Bench = Annotated[
     typer.Option(
         "--bench",
         metavar="BENCHMARK",
-        help="alpaca_eval, mt_bench, flask, or the path of your own task's JSON Lines; repeatable.",
+        help="alpaca_eval, mt_bench, flask, or the path of your own task (JSON Lines); repeatable.",
     ),
 ]
 Systems = Annotated[
@@ -29,63 +29,68 @@ Systems = Annotated[
     typer.Option(
         "--system",
         metavar="NAME=SPEC",
-        help="Who answers; repeatable. SPEC is, in this order: a line-up (`moa lineups`); `module:factory`, a function "
-        "that returns a chat model and may take `temperature` and `max_tokens`, where there is such a module with such "
-        "a function; a model: a Together id, provider:model, or local:model. SPEC alone is its own name.",
+        help="System to evaluate; repeatable. SPEC is a line-up (`moa lineups`); or `module:factory`, a function that "
+        "returns a chat model and may take `temperature` and `max_tokens`; or a model: a Together id, provider:model, "
+        "or local:model. The first of these that exists is taken. Without NAME, the system is named after SPEC.",
     ),
 ]
 Names = Annotated[
     list[str] | None,
     typer.Option(
-        "--system", metavar="NAME", help="Whose answers; repeatable. `NAME=SPEC` will do. Default: all that are there."
+        "--system",
+        metavar="NAME",
+        help="System to include; repeatable. `NAME=SPEC` works too. Default: all with answers.",
     ),
 ]
 Judge = Annotated[
     str | None,
     typer.Option(
-        metavar="SPEC", help="Who judges: as --system; `NAME=SPEC` names it. Not needed where nobody has to judge."
+        metavar="SPEC",
+        help="The judge, as for --system; `NAME=SPEC` names it. Not needed for tasks graded without a judge.",
     ),
 ]
 JudgeName = Annotated[
     str | None,
-    typer.Option("--judge", metavar="NAME", help="Whose judgments, where there are several judges'. A SPEC will do."),
+    typer.Option(
+        "--judge", metavar="NAME", help="The judge whose judgments are used, if there are several. A SPEC works too."
+    ),
 ]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Where everything is kept.", file_okay=False)]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for all results.", file_okay=False)]
 Grader = Annotated[
     str | None,
     typer.Option(
         metavar="GRADER",
         help="How your own task is graded: exact, contains, numeric[:TOLERANCE], choice, regex[:PATTERN], "
-        "module:function, or pairwise (a judge compares with --baseline, in both orders).",
+        "module:function, or pairwise (a judge compares with --baseline in both orders).",
     ),
 ]
 Baseline = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="The system that the others are compared with. Default in reports: the best single model."
+        metavar="NAME", help="System that the others are compared with. Default in reports: the best single model."
     ),
 ]
 JudgeModeOption = Annotated[
     JudgeMode,
     typer.Option(
-        help="AlpacaEval: read the judge's log-probabilities; or its text, for a judge without them. The figures are "
-        "not comparable then."
+        help="AlpacaEval: read the judge's log-probabilities, or its text for judges without them; scores from text "
+        "are not comparable with published ones."
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only so many questions, drawn at random; marked as partial.")]
-Seed = Annotated[int, typer.Option(help="Of the draw, and of the report's bootstrap.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Number of questions, sampled at random; marked as partial.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the sample and of the report's bootstrap.")]
 Concurrency = Annotated[
-    int, typer.Option(min=1, help="Questions at a time. 1 measures latency as one user would see it.")
+    int, typer.Option(min=1, help="Questions asked at the same time. 1 measures the latency that a single user sees.")
 ]
-JudgeConcurrency = Annotated[int, typer.Option(min=1, help="Answers judged at a time.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew: discard what is there.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell how many calls and tokens it would take.")]
+JudgeConcurrency = Annotated[int, typer.Option(min=1, help="Answers judged at the same time.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Discard stored results and start again.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only estimate the number of calls and tokens.")]
 PricesOption = Annotated[
     str | None,
     typer.Option(
         "--prices",
         metavar="FILE",
-        help='JSON, {model: {"input": …, "output": …}} in USD for a million tokens; or genai-prices, the package.',
+        help='JSON file, {model: {"input": …, "output": …}} in USD per million tokens; or the package genai-prices.',
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""A report of an evaluation on the terminal, as tab-separated lines where there is none, and in files."""
+"""Print a report (formatted on a terminal, tab-separated otherwise), and write it to files."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def publish(folder: Path, report: Report) -> None:
     """Print a report, and write it as `report.json`, `.csv`, `.md` and `.html` into a folder."""
     print_report(Console(), report)
     write_report(folder, report)
-    typer.echo(f"Written to {folder / 'report.html'}, and beside it as .json, .csv and .md.", err=True)
+    typer.echo(f"Report written to {folder / 'report.html'}, and next to it as .json, .csv and .md.", err=True)
 
 
 def print_report(console: Console, report: Report) -> None:
-    """Print the tables and, nearest to the prompt, the verdicts and the warnings."""
+    """Print the tables, then the verdicts and warnings."""
     if not console.is_terminal:
         _print_plain(console, report)
         return

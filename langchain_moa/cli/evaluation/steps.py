@@ -1,4 +1,4 @@
-"""The work of an evaluation: questions answered, answers judged, and how far that is."""
+"""The steps of an evaluation, with progress: generate answers, judge answers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ async def generate(
     overwrite: bool,
     view: View,
 ) -> int:
-    """Have every system answer every benchmark's questions, one after the other so that latencies are their own.
+    """Generate answers, one system at a time so that their latencies are independent.
 
     Returns:
-        How many answers failed.
+        Number of failed answers.
     """
     from langchain_moa.evals.running.generate_answers import generate_answers
 
     for benchmark in benchmarks:
         for system in systems:
             for question in evaluation.questions(benchmark):
-                system.model(question.decoding)  # no system is paid for before the others are known to be there
+                system.model(question.decoding)  # raises configuration errors of any system before the first call
     failed = 0
     for benchmark in benchmarks:
         questions = evaluation.questions(benchmark)
@@ -61,10 +61,10 @@ async def judge(
     overwrite: bool,
     view: View,
 ) -> int:
-    """Have the answers judged.
+    """Judge the stored answers.
 
     Returns:
-        How many judgments failed.
+        Number of failed judgments.
     """
     from langchain_moa.evals.running.judge_answers import judge_answers
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def judge_name(evaluation: Evaluation, benchmark: Benchmark, systems: Sequence[str], option: str | None) -> str:
-    """Return the name of the judge whose judgments are reported.
+    """Return the name of the judge to report.
 
     Raises:
-        ValueError: There are judgments of several, or not of the named one.
+        ValueError: There are several judges and none is named, or the named one has no judgments.
     """
     there = sorted({judge for system in systems for judge in evaluation.store(benchmark, system).judges()})
     wanted = split_name(option)[0] if option else None
@@ -27,14 +27,14 @@ def judge_name(evaluation: Evaluation, benchmark: Benchmark, systems: Sequence[s
     if not there:
         msg = f"No judgments of {benchmark.name!r} in {str(evaluation.out)!r}: run `moa eval judge`."
     elif wanted is None:
-        msg = f"There are judgments of several judges ({', '.join(there)}): name one with --judge."
+        msg = f"There are judgments of several judges ({', '.join(there)}): choose one with --judge."
     else:
         msg = f"There are no judgments of {wanted!r}; choose from {', '.join(there)}."
     raise ValueError(msg)
 
 
 def sample_warnings(evaluation: Evaluation, benchmark: Benchmark, systems: Sequence[str]) -> list[str]:
-    """Return what the reader of a report has to know about the questions. The published benchmarks tell themselves."""
+    """Return a warning if only a sample was asked. The published benchmarks have their own warning."""
     from langchain_moa.evals.benchmarks.loading import PUBLISHED
 
     asked = {answer.question for system in systems for answer in evaluation.answers(benchmark, system)}
@@ -46,7 +46,7 @@ def sample_warnings(evaluation: Evaluation, benchmark: Benchmark, systems: Seque
 def judged(
     evaluation: Evaluation, benchmark: Benchmark, system: str, judge: str
 ) -> tuple[list[Answer], list[Judgment], list[str]]:
-    """Return a system's answers, their judgments, and what a reader of the report has to know of them."""
+    """Return a system's answers, their judgments, and warnings about missing or empty ones."""
     from langchain_moa.evals.results.current import current_judgments
 
     store = evaluation.store(benchmark, system)

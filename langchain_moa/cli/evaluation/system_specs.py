@@ -1,4 +1,4 @@
-"""From `NAME=SPEC` on the command line to a system that an evaluation can ask."""
+"""Resolve `NAME=SPEC` from the command line to a system."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _Build = Callable[[Mapping[str, Any]], "BaseChatModel"]
 
 
 def split_name(option: str) -> tuple[str, str]:
-    """Return the name and the SPEC in `NAME=SPEC`; a SPEC alone is named after itself."""
+    """Split `NAME=SPEC`; a SPEC alone is named after itself."""
     name, equals, spec = option.partition("=")
     if equals and name and spec:
         return name, spec
     if equals:
-        msg = f"{option!r} is no NAME=SPEC."
+        msg = f"{option!r} is not of the form NAME=SPEC."
         raise typer.BadParameter(msg)
     return re.sub(r"[^\w.+-]+", "-", option, flags=re.ASCII).strip("-."), option
 
 
 def resolve(option: str) -> System:
-    """Return the system that `NAME=SPEC` names.
+    """Return the system for `NAME=SPEC`.
 
     Raises:
-        ValueError: SPEC is nothing that there is.
+        ValueError: SPEC is unknown.
     """
     from langchain_moa.lineups import LINEUPS
 
@@ -54,28 +54,28 @@ def resolve(option: str) -> System:
         return _of_factory(name, spec, factory)
     if ":" not in spec and "/" not in spec:
         msg = (
-            f"System {spec!r} is no line-up ({', '.join(LINEUPS)}), no model (a Together id, or provider:model), and "
-            "no module:factory."
+            f"System {spec!r} is unknown: give a line-up ({', '.join(LINEUPS)}), a model (a Together id, or "
+            "provider:model), or module:factory."
         )
         raise ValueError(msg)
     return _of_model(name, spec)
 
 
 def resolve_all(options: Sequence[str]) -> list[System]:
-    """Return the systems that the command line names.
+    """Return the systems for several `NAME=SPEC`.
 
     Raises:
-        ValueError: One is nothing that there is, or two have one name.
+        ValueError: A SPEC is unknown, or two systems have the same name.
     """
     systems = [resolve(option) for option in options]
     if twice := find_twice([system.name for system in systems]):
-        msg = f"Two systems are called {twice!r}: give them names, --system NAME=SPEC."
+        msg = f"Two systems are named {twice!r}: give them different names, --system NAME=SPEC."
         raise ValueError(msg)
     return systems
 
 
 def find_twice(names: Sequence[str]) -> str | None:
-    """Return a name that is there twice, if one is."""
+    """Return the first duplicate name, or `None`."""
     return next((name for name in names if names.count(name) > 1), None)
 
 
@@ -86,7 +86,7 @@ def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
     def build(decoding: Mapping[str, Any]) -> BaseChatModel:
         from langchain_moa.chat_models import ChatMoA
 
-        # With the references, dropping a proposer later takes the aggregator's calls alone.
+        # With the references, `leave-one-out` needs only the aggregator's calls.
         return ChatMoA(model=spec, include_references=True, **decoding)
 
     samples = lineup.samples
@@ -146,10 +146,10 @@ def _building(spec: str, factory: Callable[..., Any]) -> _Build:
 
 
 def _find_factory(spec: str) -> Callable[..., Any] | None:
-    """Return what `module:factory` names, or `None` when that is no function of a module that there is.
+    """Import `module:factory`. `None`: there is no such module, or it has no such function.
 
     Raises:
-        ValueError: The module is the user's own, which no model's provider is, and has no such function; or it fails.
+        ValueError: Importing fails, or a module in the current directory lacks the function.
     """
     module, _, name = spec.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
@@ -172,10 +172,10 @@ def _find_factory(spec: str) -> Callable[..., Any] | None:
 
 @contextmanager
 def _told_of(spec: str) -> Iterator[None]:
-    """Name the user's own code in whatever goes wrong in it.
+    """Name the user's code in errors that it raises.
 
     Raises:
-        ValueError: Something did that has no message of its own for the user.
+        ValueError: The user's code raised an unexpected error.
     """
     try:
         yield

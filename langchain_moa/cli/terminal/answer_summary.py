@@ -1,4 +1,4 @@
-"""What an answer took and how it came about, in lines below it."""
+"""The summary below an answer: how it was made, calls, tokens and time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from langchain_moa.cli.terminal.text import one_line
 
 
 def summarize(moa: Mapping[str, Any], seconds: float) -> list[str]:
-    """Return how an answer came about, a line each, then one line of calls, tokens and time.
+    """Return the lines of the summary; the last one has calls, tokens and time.
 
     Args:
         moa: The answer's `response_metadata["moa"]`.
-        seconds: That it took.
+        seconds: Wall-clock time.
     """
     return [*map(one_line, _came_about(moa)), _took(moa, seconds)]
 
@@ -44,7 +44,7 @@ def _took(moa: Mapping[str, Any], seconds: float) -> str:
 
 
 def _calls(moa: Mapping[str, Any]) -> int:
-    """Count the calls of models: proposers that were asked, the judge's or the passes', and the aggregator's."""
+    """Count the model calls: proposers, judge or passes, and aggregator."""
     proposers = [call for layer in moa["layers"] for call in layer]
     asked = [call for call in proposers if call["status"] != "skipped" and not call.get("reused")]
     return len(asked) + len(moa.get("steps", ())) + (moa["aggregator"] is not None)

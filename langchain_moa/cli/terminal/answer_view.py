@@ -1,4 +1,4 @@
-"""How an answer looks while it is made: live on a terminal, plain lines otherwise."""
+"""Show an answer while it is generated: live on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FAILED = ("✗", "red")
 
 @dataclass(kw_only=True)
 class _Line:
-    """One call as the terminal shows it."""
+    """The line of one call on the terminal."""
 
     name: str
     layer: int | None = None
@@ -64,14 +64,14 @@ class _Line:
 
 
 class LiveView:
-    """On a terminal: a line per proposer, then the answer as Markdown while it comes."""
+    """A live view on a terminal: a line per proposer, then the answer as streaming Markdown."""
 
     def __init__(self, console: Console, *, show_references: bool = False) -> None:
-        """Keep where it is shown.
+        """Create a view.
 
         Args:
             console: A terminal.
-            show_references: Whether to print each proposal before the answer.
+            show_references: Whether to print the references before the answer.
         """
         self._console = console
         self._show_references = show_references
@@ -82,14 +82,14 @@ class LiveView:
         self._live = Live(console=console, get_renderable=self._draw, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start the live display."""
         self._screen.enter_context(no_echo())
         self._live.start()
         self._screen.callback(self._live.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave on the screen what there is, and nothing that still moves."""
+        """Stop the live display and print what is finished."""
         lines, tail = [line for line in self._lines if line.seconds is not None], self._tail
         self._lines, self._tail = [], ""
         with self._screen:
@@ -97,11 +97,11 @@ class LiveView:
             self._print_block(tail)
 
     def tick(self) -> None:
-        """Draw what moves."""
+        """Refresh the live display."""
         self._live.refresh()
 
     def progress(self, event: dict[str, Any]) -> None:
-        """Add a line, finish one, or leave a layer's lines on the screen."""
+        """Show a progress event of the graph."""
         match event["event"]:
             case "moa_proposer_start":
                 self._lines.append(_Line(name=printable(event["proposer"]), layer=event["layer"]))
@@ -114,12 +114,12 @@ class LiveView:
                 self._lines = [_Line(name=printable(event["model"]))]
 
     def references(self, calls: Sequence[tuple[int, ProposerCall]]) -> None:
-        """Print the proposals when they are wanted."""
+        """Print the references if requested."""
         if self._show_references:
             print_references(self._console, calls)
 
     def token(self, text: str) -> None:
-        """Print the blocks that are finished now, and draw the rest."""
+        """Print the finished Markdown blocks, and show the rest live."""
         self._lines = []
         self._tail += printable(text)
         if "\n" in text:  # only whole lines finish anything
@@ -137,7 +137,7 @@ class LiveView:
         return _Bottom(_Block(self._tail) if self._tail.strip() else _table(self._lines))
 
     def _print(self, content: RenderableType) -> None:
-        """Print for good. What is drawn below is made new first, so that nothing is there twice for a moment."""
+        """Print above the live display, refreshed first so that nothing appears twice."""
         with self._console:
             self._live.refresh()
             self._console.print(content)
@@ -153,7 +153,7 @@ class LiveView:
 
 @dataclass
 class _Bottom:
-    """The last lines of something that is taller than the screen."""
+    """The last lines of content that is taller than the screen."""
 
     content: RenderableType
 
@@ -165,15 +165,15 @@ class _Bottom:
 
 
 class PlainView:
-    """Not on a terminal: the answer alone on stdout, progress as lines on stderr."""
+    """A view without a terminal: the answer on stdout, progress lines on stderr."""
 
     def __init__(self, out: TextIO | None, err: TextIO, *, show_references: bool = False) -> None:
-        """Keep where it is shown.
+        """Create a view.
 
         Args:
-            out: Takes the answer; `None` shows no answer.
-            err: Takes the progress.
-            show_references: Whether to print each proposal before the answer.
+            out: Stream for the answer. `None`: the answer is not printed.
+            err: Stream for progress.
+            show_references: Whether to print the references before the answer.
         """
         self._out = out
         self._err = err
@@ -181,11 +181,11 @@ class PlainView:
         self._ends_a_line = True
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return the view."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the last line."""
+        """Print a final newline if the answer has none."""
         if self._out and not self._ends_a_line:
             print(file=self._out, flush=True)
 
@@ -201,23 +201,23 @@ class PlainView:
             print(one_line(text), file=self._err, flush=True)
 
     def tick(self) -> None:
-        """Nothing moves."""
+        """Do nothing; there is no live display."""
 
     def references(self, calls: Sequence[tuple[int, ProposerCall]]) -> None:
-        """Print the proposals when they are wanted."""
+        """Print the references if requested."""
         if self._show_references and self._out:
             print_references(Console(file=self._out), calls)
             print("## Answer\n", file=self._out, flush=True)
 
     def token(self, text: str) -> None:
-        """Print more of the answer."""
+        """Print the next part of the answer."""
         if self._out and (text := printable(text)):
             print(text, end="", file=self._out, flush=True)
             self._ends_a_line = text.endswith("\n")
 
 
 def open_view(*, show_references: bool = False) -> LiveView | PlainView:
-    """Return the view that fits where stdout leads."""
+    """Return a live view if stdout is a terminal, and a plain view otherwise."""
     console = Console(highlight=False)
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveView(console, show_references=show_references)
@@ -225,7 +225,7 @@ def open_view(*, show_references: bool = False) -> LiveView | PlainView:
 
 
 def show_summary(answer: AIMessage, seconds: float) -> None:
-    """Print how it came about, and what it took: below the answer on a terminal, on stderr otherwise."""
+    """Print the summary of an answer: below it on a terminal, on stderr otherwise."""
     lines = "\n".join(summarize(answer.response_metadata["moa"], seconds))
     console = Console(highlight=False)
     if console.is_terminal:
@@ -235,7 +235,7 @@ def show_summary(answer: AIMessage, seconds: float) -> None:
 
 
 def print_references(console: Console, calls: Sequence[tuple[int, ProposerCall]]) -> None:
-    """Print proposals, each under its proposer's name; as plain Markdown when not on a terminal."""
+    """Print references under their proposers' names; as plain Markdown without a terminal."""
     for layer, call in calls:
         for text in (_heading(layer, call), _proposal(call)):
             if console.is_terminal:
@@ -245,13 +245,13 @@ def print_references(console: Console, calls: Sequence[tuple[int, ProposerCall]]
 
 
 def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int) -> None:
-    """Print a table: with lines between the rows on a terminal, tab-separated and complete otherwise.
+    """Print a table: formatted on a terminal, tab-separated otherwise.
 
     Args:
-        console: Where.
-        header: The columns' names.
-        rows: Their cells.
-        whole: The column whose lines a terminal of usual width does not break.
+        console: The console.
+        header: Column names.
+        rows: Cells by row.
+        whole: Index of the column that is not wrapped on a terminal of at least 80 columns.
     """
     if not console.is_terminal:
         for row in (header, *rows):
@@ -266,7 +266,7 @@ def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[
 
 @dataclass
 class _Block:
-    """Markdown with one blank line before it, and none after: rich gives every kind of block others."""
+    """Markdown with exactly one blank line before it and none after, whatever rich adds."""
 
     text: str
 

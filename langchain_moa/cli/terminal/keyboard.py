@@ -1,4 +1,4 @@
-"""Keys pressed while something is drawn: the terminal would write them into the picture."""
+"""Turn off echo of key presses during a live display."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def no_echo() -> Iterator[None]:
-    """Keep the terminal from showing what is typed; the next prompt gets it. Ctrl-C works as ever."""
+    """Turn off terminal echo. Typed keys go to the next prompt; Ctrl-C still works."""
     try:
         import termios
 

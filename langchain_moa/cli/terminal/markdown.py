@@ -1,4 +1,4 @@
-"""Markdown that streams: finished blocks are printed for good, only the last one is still drawn over."""
+"""Streaming Markdown: finished blocks are printed, only the last one is redrawn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PARSER = MarkdownIt(options_update={"html": False}).enable("strikethrough").ena
 
 
 def render(text: str) -> Markdown:
-    """Return `text` as it looks in a terminal: line breaks stay, and links show where they lead."""
+    """Render Markdown for a terminal, with line breaks kept and link targets shown."""
     markdown = Markdown(text, hyperlinks=False)
     markdown.parsed = _PARSER.parse(text)
     for token in markdown.parsed:
@@ -21,7 +21,7 @@ def render(text: str) -> Markdown:
 
 
 def split_finished(text: str) -> tuple[str, str]:
-    """Split what has come so far into the blocks that can't change any more, and the rest.
+    """Split text received so far into finished blocks and the rest, which may still change.
 
     Returns:
         Both parts; together they are `text`.

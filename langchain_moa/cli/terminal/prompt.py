@@ -1,4 +1,4 @@
-"""Where the lines of a chat come from: a prompt with a history on a terminal, stdin otherwise."""
+"""Read the user's input: from a prompt with history on a terminal, from stdin otherwise."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings
 
 Prompt = Callable[[str], str]
-"""Takes what an empty line stands for, and returns what the user says.
+"""Takes the default for an empty input, and returns the user's input.
 
 Raises `EOFError` at the end of input, and `KeyboardInterrupt` for Ctrl-C.
 """
 
 
 def open_prompt(commands: Iterable[str]) -> Prompt:
-    """Return what asks the user.
+    """Return the function that reads the user's input.
 
     Args:
-        commands: What Tab completes.
+        commands: Commands for tab completion.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return _read_line
@@ -50,7 +50,7 @@ def _read_line(_: str) -> str:
 
 
 def _keys() -> KeyBindings:
-    """Return the keys: Enter sends, Alt-Enter (Esc, Enter) begins a line. Pasted lines stay lines."""
+    """Return key bindings: Enter sends, Alt-Enter (Esc, Enter) starts a new line."""
     from prompt_toolkit.enums import DEFAULT_BUFFER
     from prompt_toolkit.filters import has_focus
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent

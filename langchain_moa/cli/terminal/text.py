@@ -1,4 +1,4 @@
-"""Text that is safe to print: models and providers write it, and a terminal obeys what it reads."""
+"""Make text from models and providers safe to print on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make a request wait for its turn."""
+"""Make requests wait in the admission queue."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from langchain_moa.server.admission_queue import AdmissionQueue
 
 
 class Admit:
-    """Answer a POST when it is its turn."""
+    """ASGI middleware that queues POST requests."""
 
     def __init__(self, app: ASGIApp, *, queue: AdmissionQueue) -> None:
-        """Keep the gate."""
         self._app = app
         self._queue = queue
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return

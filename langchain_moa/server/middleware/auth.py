@@ -1,4 +1,4 @@
-"""Who may ask."""
+"""Require an API key."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from langchain_moa.server.api_errors import ApiError
 
 
 class RequireKey:
-    """Ask for the key, if there is one."""
+    """ASGI middleware that requires the API key, if one is set."""
 
     def __init__(self, app: ASGIApp, *, api_key: str | None) -> None:
-        """Keep the key.
+        """Wrap an app.
 
         Args:
-            app: What answers.
-            api_key: The one key that is accepted; `None`: everyone may ask.
+            app: The app to protect.
+            api_key: The accepted key. `None`: no key is required.
         """
         self._app = app
         self._api_key = None if api_key is None else api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if self._api_key is not None:
             scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-            # Starlette reads headers as Latin-1. Compared in constant time: how long it takes tells nothing of the key.
+            # Starlette decodes headers as Latin-1. The comparison takes constant time, against timing attacks.
             is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._api_key)
             if scheme.lower() != "bearer" or not is_right:
                 message = "The API key is missing or wrong; send it as 'Authorization: Bearer KEY'."

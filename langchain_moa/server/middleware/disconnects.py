@@ -1,4 +1,4 @@
-"""A client that goes away takes everything behind its request with it."""
+"""Cancel the answer when the client disconnects."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from langchain_moa.server.body import read_body
 
 
 class CancelWhenGone:
-    """Read a request, then cancel its answer when the client disconnects; also an answer that is not streamed."""
+    """ASGI middleware that cancels an answer, streamed or not, when the client disconnects."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        """Keep the limit.
+        """Wrap an app.
 
         Args:
-            app: What answers.
-            max_bytes: Of a request's body.
+            app: The app to run.
+            max_bytes: Maximum size of a request body.
         """
         self._app = app
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         body = await read_body(scope, receive, self._max_bytes)
         answer = asyncio.create_task(_answer(self._app, scope, body, send))
-        # Once the body is read, all that can come is the disconnect.
+        # After the body, the only message that can arrive is the disconnect.
         gone = asyncio.create_task(_until_gone(receive))
         try:
             await asyncio.wait([answer, gone], return_when=asyncio.FIRST_COMPLETED)
@@ -46,7 +46,7 @@ async def _answer(app: ASGIApp, scope: Scope, body: bytes, send: Send) -> None:
     async def receive() -> Message:
         nonlocal unread
         if unread is None:
-            await asyncio.Event().wait()  # the disconnect is not told: it cancels
+            await asyncio.Event().wait()  # a disconnect cancels the task instead
         message, unread = unread, None
         assert message
         return message

@@ -1,4 +1,4 @@
-"""Count and log each request."""
+"""Count and log every request."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ logger = logging.getLogger(__name__)
 
 
 class Observe:
-    """Count and log each request, give it an id, and turn errors into responses. The outermost of a route."""
+    """ASGI middleware that counts and logs requests, adds an id, and converts errors. The outermost of a route."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        """Keep what is inside.
+        """Wrap an app.
 
         Args:
-            app: What answers.
-            metrics: Where requests are counted.
+            app: The app to observe.
+            metrics: The metrics to record to.
         """
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         seen = Exchange()
         scope.setdefault("state", {})["exchange"] = seen
 

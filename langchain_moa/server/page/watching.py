@@ -1,4 +1,4 @@
-"""What happens inside a mixture while it answers."""
+"""Progress events of a mixture while it answers, for the page."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from langchain_moa.chat_models import ChatMoA
 from langchain_moa.server.responses import finish_reason
 
 Event = dict[str, Any]
-"""Plain data: its name as `event`, and what it tells."""
+"""A JSON-serializable event: its name in `event`, and its data."""
 
 
 def structure(model: ChatMoA) -> dict[str, Any]:
-    """Return who takes part in a mixture: the proposers' names as `layers`, first to last."""
+    """Return the members of a mixture: `layers`, a list of proposer names per layer, first to last."""
     layers: dict[int, list[str]] = {}
     for node in model.graph.nodes.values():
         about = node.metadata or {}
@@ -28,11 +28,11 @@ def structure(model: ChatMoA) -> dict[str, Any]:
 
 
 async def watch(model: ChatMoA, messages: Sequence[BaseMessage]) -> AsyncGenerator[Event]:
-    """Run one answer, and tell what happens inside as it happens.
+    """Generate one answer and yield its progress events.
 
     Args:
         model: A mixture with `include_references`.
-        messages: The conversation, which ends with the question.
+        messages: The conversation, ending with the question.
 
     Yields:
         `structure`; the progress events, without `moa_` in their names (`proposer_end` has the proposal's `text`); the

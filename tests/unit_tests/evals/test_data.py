@@ -94,7 +94,7 @@ def test_who_can_not_fetch_is_told_what_to_do(publisher, cache, path):
     with pytest.raises(DatasetError) as raised:
         fetch(file)
     assert file.url in str(raised.value)
-    assert f"save it as quiz/q.json in a directory and name that in {DIRECTORY}" in str(raised.value)
+    assert f"save it as quiz/q.json in a directory, and set {DIRECTORY} to that directory" in str(raised.value)
 
 
 def test_a_cache_that_can_not_be_written_is_named(publisher, cache, tmp_path):

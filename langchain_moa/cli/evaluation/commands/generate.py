@@ -1,4 +1,4 @@
-"""`moa eval generate`: have systems answer questions."""
+"""`moa eval generate`: generate answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def generate(
     dry_run: options.DryRun = False,
     debug: Debug = False,
 ) -> None:
-    """Have systems answer questions. What is answered already is not asked again."""
+    """Generate the systems' answers. Stored answers are reused."""
     from langchain_moa.cli.evaluation import steps
     from langchain_moa.cli.evaluation.dry_run import show_estimates
     from langchain_moa.cli.evaluation.evaluation import Evaluation

@@ -1,4 +1,4 @@
-"""`moa eval export` and `import`: results for the benchmarks' original tools, and from them."""
+"""`moa eval export` and `moa eval import`: exchange results with the benchmarks' original tools."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def export(
-    to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the files go.", file_okay=False)],
+    to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the exported files.", file_okay=False)],
     bench: options.Bench,
     judge: options.JudgeName = None,
     system: options.Names = None,
     out: options.Out = options.OUT,
     debug: Debug = False,
 ) -> None:
-    """Write results in the formats of AlpacaEval, FastChat and FLASK, in a folder for each benchmark and system."""
+    """Export results in the formats of AlpacaEval, FastChat and FLASK, to a folder per benchmark and system."""
     from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.cli.evaluation.stored_results import judge_name
     from langchain_moa.evals.results.import_export import export_results
@@ -42,20 +42,21 @@ def export(
 
 
 def import_(
-    answers: Annotated[Path, typer.Argument(metavar="ANSWERS", help="model_outputs.json, or an answers' .jsonl.")],
-    bench: Annotated[str, typer.Option(metavar="BENCHMARK", help="Whose answers.")],
+    answers: Annotated[Path, typer.Argument(metavar="ANSWERS", help="File of answers: model_outputs.json, or .jsonl.")],
+    bench: Annotated[str, typer.Option(metavar="BENCHMARK", help="The benchmark that the answers are to.")],
     system: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What to call the system, or which of the file's.")
+        str | None,
+        typer.Option(metavar="NAME", help="Name for the system, or which of several systems in the file to import."),
     ] = None,
     judgments: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="annotations.json, or a judgments' .jsonl.")
+        Path | None, typer.Option(metavar="FILE", help="File of judgments: annotations.json, or .jsonl.")
     ] = None,
-    judge: Annotated[str, typer.Option(metavar="NAME", help="What to call the judge.")] = "imported",
+    judge: Annotated[str, typer.Option(metavar="NAME", help="Name for the judge.")] = "imported",
     out: options.Out = options.OUT,
     overwrite: options.Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Read results of AlpacaEval, FastChat or FLASK, to judge or to report them."""
+    """Import results of AlpacaEval, FastChat or FLASK, to judge or report them."""
     from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.evals.results.import_export import import_answers, import_judgments
 
@@ -76,10 +77,10 @@ def import_(
 
 
 def _by_system(items: list[_Item], identity: Callable[[_Item], Hashable], wanted: str | None) -> dict[str, list[_Item]]:
-    """Return a file's lines by system; where they can only be of one, by the name that is wanted.
+    """Group items by system; if all can be of one system, use the wanted name.
 
     Raises:
-        ValueError: There are several, and none is the wanted one.
+        ValueError: There are several systems, and none has the wanted name.
     """
     names = list(dict.fromkeys(item.system for item in items))
     groups = {name: [item for item in items if item.system == name] for name in names}

@@ -1,4 +1,4 @@
-"""`moa eval judge`: have answers judged."""
+"""`moa eval judge`: judge answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def judge(
     overwrite: options.Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Have answers judged. What is judged already is not judged again."""
+    """Judge the stored answers. Stored judgments are reused."""
     from langchain_moa.cli.evaluation import steps
     from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.cli.evaluation.progress import end, open_view

@@ -1,4 +1,4 @@
-"""`moa eval leave-one-out`: what each proposer of a mixture is worth, at the price of the aggregator's calls."""
+"""`moa eval leave-one-out`: measure each proposer's contribution by re-aggregating without it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 _FOLDER = "leave-one-out"
 _FORBIDDEN = re.compile(r"[^\w.+-]+", re.ASCII)
-"""What the name of a system, and so of a folder, may not hold."""
+"""Characters that are not allowed in the name of a system or folder."""
 
-_REUSED = "The aggregator wrote anew from the references that were there; its own randomness is part of a difference."
-_LAYERS = "The mixture has {} layers: a proposer is left out of the last one, and stays in those before."
-_SYSTEM = typer.Option(metavar="NAME=SPEC", help="The mixture, as it was given to `moa eval generate`.")
-_BASELINE = typer.Option(metavar="NAME", help="The system that a pairwise task compares with.")
+_REUSED = "Answers were re-aggregated from cached references; differences include the randomness of the aggregator."
+_LAYERS = "The mixture has {} layers: a proposer is left out of the last layer only."
+_SYSTEM = typer.Option(metavar="NAME=SPEC", help="The mixture, as given to `moa eval generate`.")
+_BASELINE = typer.Option(metavar="NAME", help="The baseline of a pairwise task.")
 
 
 def leave_one_out(
@@ -51,10 +51,10 @@ def leave_one_out(
     overwrite: options.Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what leaving out each proposer does to score and cost. Only the aggregator is asked again.
+    """Measure how leaving out each proposer changes score and cost. Only the aggregator is called again.
 
-    The mixture has to have answered already, questions of one turn each. Written and judged anew is one answer for each
-    question and proposer; the report is in DIR/leave-one-out.
+    The mixture must have answered already, and questions must have a single turn. One answer per question and proposer
+    is generated and judged; the report is written to DIR/leave-one-out.
     """
     from langchain_moa.cli.evaluation.commands.report import load_prices
     from langchain_moa.cli.evaluation.progress import end
@@ -77,10 +77,9 @@ def leave_one_out(
 
 
 def without(system: System, cached: CachedReferences, proposer: str) -> System:
-    """Return a mixture in whose last layer one proposer is missing and the others say what they said before.
+    """Return the mixture without one proposer of its last layer, replaying the cached references of the others.
 
-    Raises:
-        ValueError: When it is built and is no `ChatMoA`.
+    Building it raises `ValueError` if the system is not a `ChatMoA`.
     """
     from langchain_moa.evals.results.keys import key_of
     from langchain_moa.evals.systems import System
@@ -106,7 +105,7 @@ def without(system: System, cached: CachedReferences, proposer: str) -> System:
 
 
 def _speaker(cached: CachedReferences, name: str) -> Any:
-    """Return a proposer that says again what it said before."""
+    """Return a proposer that replays its cached references."""
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableLambda
 
@@ -125,15 +124,15 @@ def _speaker(cached: CachedReferences, name: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rewritten(Evaluation):
-    """The answers without one proposer: to the questions that there are references of, and kept apart.
+    """The evaluation of the re-aggregated answers, stored in a folder of their own.
 
-    Among the systems themselves they would look cheap, since what is kept is the aggregator's call alone.
+    Next to the systems themselves they would look cheap: only the aggregator's call is measured.
     """
 
     asked: list[Question]
 
     def questions(self, benchmark: Benchmark) -> list[Question]:
-        """Return the questions that are asked."""
+        """Return the questions to ask."""
         return self.asked
 
 
@@ -151,10 +150,10 @@ class _Study:
 
     @classmethod
     def of(cls, evaluation: Evaluation, benchmark: Benchmark, mixture: System) -> _Study:
-        """Read what the mixture answered.
+        """Read the mixture's answers.
 
         Raises:
-            ValueError: It did not, or leaving one out is not possible.
+            ValueError: There are none, or leave-one-out is not possible.
         """
         from langchain_moa.evals.running.leave_one_out import CachedReferences
 
@@ -174,7 +173,7 @@ class _Study:
     async def work(
         self, judge: System | None, *, concurrency: int, judge_concurrency: int, overwrite: bool
     ) -> tuple[int, int]:
-        """Have the answers written anew, and all of them judged; return how many answers and judgments failed."""
+        """Re-aggregate and judge the answers; return the number of failed answers and judgments."""
         from langchain_moa.cli.evaluation import steps
         from langchain_moa.cli.evaluation.progress import open_view
 
@@ -216,7 +215,7 @@ class _Study:
             answers, judgments, more = judged(self.rewritten, self.benchmark, system.name, name)
             runs[system.name] = ([self.cached.complete(answer, without=proposer) for answer in answers], judgments)
             noticed += more
-        with working(f"{self.benchmark.name}: working out the intervals"):
+        with working(f"{self.benchmark.name}: computing the intervals"):
             return make_report(
                 self.benchmark,
                 runs,

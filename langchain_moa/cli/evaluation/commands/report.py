@@ -1,4 +1,4 @@
-"""`moa eval report`: what the answers and judgments come to."""
+"""`moa eval report`: report the stored answers and judgments."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def report(
 
 
 def load_prices(source: str | None) -> Prices | None:
-    """Return the prices that the command line names, if it names any."""
+    """Load the token prices, if `--prices` is given."""
     from langchain_moa.evals.report import prices
 
     return prices.load_prices(source) if source else None
 
 
 def check_report(prices: str | None) -> None:
-    """Find out whether a report can be made, before it is paid for.
+    """Check that a report can be made, before any model is called.
 
     Raises:
-        ImportError: A package that it needs is missing.
-        ValueError: The prices are malformed.
-        OSError: The prices can't be read.
+        ImportError: A required package is missing.
+        ValueError: The price file is malformed.
+        OSError: The price file can't be read.
     """
     import_module("langchain_moa.evals.report.html_page")
     load_prices(prices)
@@ -58,7 +58,7 @@ def check_report(prices: str | None) -> None:
 def report_on(
     evaluation: Evaluation, benchmark: Benchmark, systems: Sequence[str], *, judge: str | None, prices: str | None
 ) -> None:
-    """Work out a benchmark's report, and publish it beside the systems."""
+    """Make the report of a benchmark, print it and write it next to the results."""
     from langchain_moa.cli.evaluation.progress import working
     from langchain_moa.cli.evaluation.report_output import publish
     from langchain_moa.cli.evaluation.stored_results import judge_name, judged, sample_warnings
@@ -70,7 +70,7 @@ def report_on(
         answers, judgments, noticed = judged(evaluation, benchmark, system, name)
         runs[system] = (answers, judgments)
         warnings += noticed
-    with working(f"{benchmark.name}: working out the intervals"):
+    with working(f"{benchmark.name}: computing the intervals"):
         report = make_report(
             benchmark,
             runs,

@@ -1,4 +1,4 @@
-"""`moa eval run`: generate, judge and report in one."""
+"""`moa eval run`: generate, judge and report in one command."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(
     dry_run: options.DryRun = False,
     debug: Debug = False,
 ) -> None:
-    """Generate, judge and report. Started again after whatever ended it, it goes on where it was."""
+    """Generate answers, judge them and report. Run it again to resume after an interruption."""
     from langchain_moa.cli.evaluation.commands.report import check_report, report_on
     from langchain_moa.cli.evaluation.dry_run import show_estimates
     from langchain_moa.cli.evaluation.evaluation import Evaluation
@@ -54,7 +54,7 @@ def run(
     if dry_run:
         show_estimates(evaluation, evaluation.foreseen_benchmarks(), systems, judged=True)
         return
-    # What is wrong with either shows before the first call.
+    # Raises configuration errors before the first call.
     check_report(prices)
     if judging:
         judging.model({})
@@ -82,7 +82,7 @@ async def _run(
     judge_concurrency: int,
     overwrite: bool,
 ) -> tuple[int, int]:
-    """Have the questions answered and the answers judged; return how many of each failed."""
+    """Generate and judge the answers; return the number of failed answers and judgments."""
     from langchain_moa.cli.evaluation import steps
     from langchain_moa.cli.evaluation.progress import open_view
 
