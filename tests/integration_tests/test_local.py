@@ -74,7 +74,7 @@ def test_an_answer_that_is_cut_off_has_its_usage_and_says_what_does_not_fit():
 
 
 def test_a_method_that_needs_tools_is_refused():
-    with pytest.raises(ValueError, match="method 'function_calling' needs tools"):
+    with pytest.raises(ValueError, match="method 'function_calling' needs tool calls"):
         ChatLocal().with_structured_output(City, method="function_calling")
 
 
