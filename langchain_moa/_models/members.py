@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableBinding
 
 from langchain_moa._messages.cache_control import for_provider
 from langchain_moa._messages.conversation import adviser_view, fitting_content
@@ -132,7 +132,7 @@ def _without_streaming(model: Runnable[Any, Any], proposer: Proposer, *, is_repe
 
 def _max_tokens(model: Runnable[Any, Any]) -> int | None:
     """Return the maximum number of tokens that a model says it may write, by any of the names that packages use."""
-    bound = getattr(model, "kwargs", None) or {}
+    bound = model.kwargs if isinstance(model, RunnableBinding) else {}
     inner = unbound(model)
     for name in ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict"):
         for value in (bound.get(name), getattr(inner, name, None)):

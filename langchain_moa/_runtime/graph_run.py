@@ -107,8 +107,7 @@ class GraphRun:
         if first is None:
             return
         _stop_waiting(patience)
-        items.put(first)
-        drawing = _Drawing(chunks)
+        drawing = _Drawing(first, chunks)
         items.put(drawing)
         await outcome(drawing.end)
 
@@ -175,8 +174,8 @@ class GraphRun:
 class _Drawing:
     """An aggregator's stream, drawn by the caller's own thread while the graph waits for its end."""
 
-    def __init__(self, chunks: Generator[AIMessageChunk]) -> None:
-        """Keep the stream, and the context in which it runs."""
+    def __init__(self, first: AIMessageChunk, chunks: Generator[AIMessageChunk]) -> None:
+        self._first = first
         self._chunks = chunks
         self._context = copy_context()
         self.end: Future[None] = Future()
@@ -184,6 +183,7 @@ class _Drawing:
     def __iter__(self) -> Iterator[AIMessageChunk]:
         """Draw it. What goes wrong is raised where the graph waits."""
         try:
+            yield self._first
             while (chunk := self._context.run(next, self._chunks, None)) is not None:
                 yield chunk
         except Exception as error:
