@@ -184,18 +184,19 @@ class _Run:
             account: dict[str, Any] = {"step": step, "model": participant.model_name, "usage": None}
             if is_trimmed:
                 account["references_trimmed"] = True
-            self._steps.append(account)
             started = perf_counter()
             try:
                 judgment = await judge.ask(messages, schema, child)
             except Exception as error:
-                account["error"] = describe(error)
                 if judge is last:
+                    self._steps.append(account)
+                    account["error"] = describe(error)
                     raise
                 self._failed.append(reason("judge_failed", error, step=step, model=participant.model_name))
                 continue
             finally:
                 account["seconds"] = round(perf_counter() - started, 3)
+            self._steps.append(account)
             account["model"] = judgment.message.response_metadata.get("model_name") or participant.model_name
             account["usage"] = judgment.message.usage_metadata
             try:
@@ -280,7 +281,7 @@ class _Run:
         fine = ("ok", "skipped", "cancelled") if outcome.aggregation == "vote" else ("ok", "skipped")
         for layer in self._node.layers:
             for call in layer.calls(self._state):
-                where = {"layer": layer.number, "proposer": call["proposer"]}
+                where: dict[str, Any] = {"layer": layer.number, "proposer": call["proposer"]}
                 if call.get("references_trimmed"):
                     degraded.append(reason("references_trimmed", **where))
                 if call["status"] not in fine:
