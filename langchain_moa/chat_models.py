@@ -33,7 +33,7 @@ from langchain_moa._models.factory import unbound
 from langchain_moa._models.mixture import Mixture, ProposerLike, resolve_mixture
 from langchain_moa._nodes.layer import ReferencePlacement
 from langchain_moa._runtime.graph_run import GraphRun, belonging_to, current_run, foresee_run
-from langchain_moa._runtime.results import to_chunk, to_result, with_usage
+from langchain_moa._runtime.results import to_chunk, to_result
 from langchain_moa._runtime.tracing import HandlerTypes
 from langchain_moa._runtime.turn_references import FanOut
 from langchain_moa.answer_keys import AnswerKey
@@ -375,25 +375,24 @@ class ChatMoA(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.stream`."""
-        config, run = foresee_run(config, self.callbacks, CallbackManager)
+        config, run = foresee_run(config, self.callbacks, CallbackManager, self.inner_handlers)
         chunks = super().stream(input, config, **kwargs)
         with belonging_to(run):
             first = next(chunks)
-        yield with_usage(first)
-        for chunk in chunks:
-            yield with_usage(chunk)
+        yield first
+        yield from chunks
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.astream`."""
-        config, run = foresee_run(config, self.callbacks, AsyncCallbackManager)
+        config, run = foresee_run(config, self.callbacks, AsyncCallbackManager, self.inner_handlers)
         async with aclosing(cast("AsyncGenerator[AIMessageChunk]", super().astream(input, config, **kwargs))) as chunks:
             with belonging_to(run):
                 first = await anext(chunks)
-            yield with_usage(first)
+            yield first
             async for chunk in chunks:
-                yield with_usage(chunk)
+                yield chunk
 
     def _run(
         self,

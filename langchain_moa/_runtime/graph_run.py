@@ -14,23 +14,15 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from langchain_core.callbacks import (
-    AsyncCallbackManager,
-    BaseCallbackHandler,
-    BaseRunManager,
-    CallbackManager,
-    Callbacks,
-)
+from langchain_core.callbacks import AsyncCallbackManager, BaseRunManager, CallbackManager, Callbacks
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
 
-from langchain_moa._messages.usage import total_usage
 from langchain_moa._runtime.events import Call, enclosing_writer
 from langchain_moa._runtime.sync_bridge import check_not_left_behind, in_thread, outcome, start
-from langchain_moa._runtime.tracing import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
+from langchain_moa._runtime.tracing import Audience, HandlerTypes, without
 from langchain_moa.exceptions import DeadlineError
 
 
@@ -56,17 +48,12 @@ class GraphRun:
     deadline: float | None = None
     """Seconds for all of it."""
 
-    inside: list[BaseCallbackHandler] = field(init=False)
+    audience: Audience = field(init=False)
 
     def __post_init__(self) -> None:
         """Have the parent's tracers see and count the runs inside, and not their sum again."""
-        handlers = [handler for handler in self.parent.handlers if looks_inside(handler, self.inner_handlers)]
-        self.inside = [inner_handler(handler, self.parameters) for handler in handlers]
-        hide_usage(self.parent, self.inner_handlers)
-
-    def shown_usage(self, answer: AIMessage) -> UsageMetadata | None:
-        """Return the sum over all calls, unless a tracer would count it a second time."""
-        return total_usage(answer.response_metadata["moa"]) if not isinstance(self.parent, ForeseenRun) else None
+        self.audience = Audience(self.parent.handlers, self.inner_handlers)
+        self.audience.hide_usage(self.parent)
 
     def invoke(self) -> AIMessage:
         """Return the answer."""
@@ -153,10 +140,14 @@ class GraphRun:
         parent = self.parent
         # A model's run manager has no get_child() (langchain-core 1.7).
         inside = AsyncCallbackManager(handlers=[], parent_run_id=parent.run_id)
-        inside.set_handlers(self.inside)
+        inside.set_handlers(self.audience.inside(self.parameters))
         inside.add_tags(parent.inheritable_tags)
         inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
-        listeners = AsyncCallbackManager(handlers=parent.handlers, parent_run_id=parent.run_id)
+        handlers = self.audience.handlers
+        # Copies: a patched manager adds to the lists that it is given, as OpenInference's does.
+        listeners = AsyncCallbackManager(
+            handlers=[*handlers], inheritable_handlers=[*handlers], parent_run_id=parent.run_id
+        )
         call = Call(
             listeners={"callbacks": listeners},
             write=enclosing_writer(),
@@ -217,7 +208,10 @@ def belonging_to(run: BaseRunManager | None) -> Iterator[None]:
 
 
 def foresee_run(
-    config: RunnableConfig | None, own: Callbacks, manager: type[CallbackManager | AsyncCallbackManager]
+    config: RunnableConfig | None,
+    own: Callbacks,
+    manager: type[CallbackManager | AsyncCallbackManager],
+    inner_handlers: HandlerTypes,
 ) -> tuple[RunnableConfig, BaseRunManager]:
     """Fix the id and the handlers of a run before core opens it.
 
@@ -225,6 +219,7 @@ def foresee_run(
         config: The caller's.
         own: The model's own callbacks, which core adds by itself.
         manager: Of the run.
+        inner_handlers: As in `GraphRun`.
 
     Returns:
         The config to call core with, and what its run will be.
@@ -234,13 +229,15 @@ def foresee_run(
         config.get("callbacks"), inheritable_tags=config.get("tags"), inheritable_metadata=config.get("metadata")
     )
     run_id = config.get("run_id") or uuid4()
-    run = ForeseenRun(
+    audience = Audience(manager.configure(callbacks, own).handlers if own else callbacks.handlers, inner_handlers)
+    run = BaseRunManager(
         run_id=run_id,
-        handlers=manager.configure(callbacks, own).handlers if own else callbacks.handlers,
+        handlers=audience.handlers,
         inheritable_handlers=callbacks.inheritable_handlers,
         inheritable_tags=callbacks.inheritable_tags,
         inheritable_metadata=callbacks.inheritable_metadata,
     )
+    audience.hide_usage(callbacks)
     return {**config, "callbacks": callbacks, "run_id": run_id}, run
 
 
