@@ -149,8 +149,9 @@ class ChatMoA(BaseChatModel):
     """Put the references' texts into the answer's `response_metadata["moa"]`."""
 
     inner_handlers: HandlerTypes = ()
-    """Callback handler classes that see every call inside. LangChain's tracers and the usage handler do by themselves;
-    name Langfuse's `CallbackHandler` or MLflow's `MlflowLangchainTracer`, which are none."""
+    """Callback handler classes that see every call inside, such as Langfuse's `CallbackHandler`. LangChain's tracers,
+    the usage handler and whatever gets into every callback manager by itself (`get_openai_callback`, MLflow's autolog,
+    OpenInference, OpenLLMetry) do without being named."""
 
     stop: list[str] | None = None
     """Where the aggregator stops writing, unless a call says otherwise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -17,4 +17,9 @@ def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
     """
     calls = [*(call for layer in moa["layers"] for call in layer), *moa.get("steps", ()), moa["aggregator"] or {}]
     usages = [*moa.get("gate", {}).get("usage", {}).values(), *(call.get("usage") for call in calls)]
+    return add_up(usages)
+
+
+def add_up(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
+    """Return the sum of usages; `None` when there is none."""
     return reduce(add_usage, filter(None, usages), None)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.runnables.config import merge_configs
 from langgraph.types import Command
 
 from langchain_moa._models.members import Member
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._runtime.events import child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
+from langchain_moa._runtime.tracing import count_usage
 from langchain_moa._runtime.turn_references import Rule
 from langchain_moa.state import GateCall, MoAState, ProposerCall
 
@@ -40,13 +39,9 @@ class AskRule(AsyncNode[MoAState, Command[str]]):
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
         """Ask the rule."""
-        usage = UsageMetadataCallbackHandler()
-        said = await call(self._rule, list(input["messages"]), _child(config, usage))
+        child, usage = count_usage(child_config(config or {}, run_name="fan_out", tag="moa:fan_out"))
+        said = await call(self._rule, list(input["messages"]), child)
         told = GateCall(asked=bool(said), usage=usage.usage_metadata)
         if said:
             return Command(update={"gate": told}, goto=self._first)
         return Command(update={"gate": told, "calls": self._skipped}, goto="aggregator")
-
-
-def _child(config: RunnableConfig | None, usage: UsageMetadataCallbackHandler) -> RunnableConfig:
-    return merge_configs(child_config(config or {}, run_name="fan_out", tag="moa:fan_out"), {"callbacks": [usage]})
