@@ -8,6 +8,7 @@ from ast import literal_eval
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 
+from langchain_moa import ChatMoA
 from tests.integration_tests.observability.conftest import installed, run_snippet
 
 pytestmark = pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset:DeprecationWarning")
@@ -28,6 +29,23 @@ def test_a_handler_of_the_same_class_that_the_caller_gives_counts_the_same(mixtu
     with callbacks.get_openai_callback() as counted:
         use(mixture(), {"callbacks": [own]})
     assert own.total_tokens == counted.total_tokens == 19 * len(providers.requests)
+
+
+def test_in_a_mixture_of_mixtures_every_call_is_counted_once(mixture, providers, use, quiet):
+    callbacks = installed("langchain_community.callbacks")
+    inner, ordinary = mixture(), Summing()
+    with callbacks.get_openai_callback() as counted:
+        use(ChatMoA(proposers=[inner, inner], aggregator="lab/writer"), {"callbacks": [ordinary]})
+    assert counted.successful_requests == len(providers.requests) >= 9
+    assert counted.total_tokens == ordinary.tokens == 19 * len(providers.requests)
+
+
+def test_every_question_of_a_batch_is_counted_once(mixture, providers, quiet):
+    callbacks = installed("langchain_community.callbacks")
+    with callbacks.get_openai_callback() as counted:
+        mixture().batch(["one", "two", "three"])
+        asyncio.run(mixture().abatch(["one", "two", "three"]))
+    assert counted.total_tokens == 19 * len(providers.requests) == 19 * 4 * 6
 
 
 def test_get_usage_metadata_callback_counts_every_model(mixture, providers, use, quiet):

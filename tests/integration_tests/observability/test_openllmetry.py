@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import wrapt
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -13,6 +12,7 @@ from tests.integration_tests.observability.conftest import installed, run_snippe
 from tests.integration_tests.observability.trees import inside, lines, nodes, subtree
 
 openllmetry = installed("opentelemetry.instrumentation.langchain")
+wrapt = installed("wrapt")
 
 pytestmark = pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset:DeprecationWarning")
 CALL = inside(["ChatMoA.chat", "execute_task MoA"], name="execute_task {}", models=["ChatTogether.chat"] * 4)
