@@ -77,8 +77,9 @@ class ChatMoA(MoAOptions, BaseChatModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     inner_handlers: HandlerTypes = ()
-    """Callback handler classes that see every call inside. LangChain's tracers and the usage handler do without being
-    named; Langfuse's `CallbackHandler`, for example, does not."""
+    """Callback handler classes that see every call inside, such as Langfuse's `CallbackHandler`. LangChain's tracers,
+    the usage handler and whatever gets into every callback manager by itself (`get_openai_callback`, MLflow's autolog,
+    OpenInference, OpenLLMetry) do without being named."""
 
     stop: list[str] | None = None
     """Stop sequences of the aggregator, unless a call has its own."""

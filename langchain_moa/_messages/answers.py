@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -48,13 +48,19 @@ def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
     Returns:
         Tokens in and out, with details; `None` when no provider reported anything.
     """
-    total: UsageMetadata | None = None
-    for usage in moa.get("gate", {}).get("usage", {}).values():
-        total = add_usage(total, usage)
+    usages = list(moa.get("gate", {}).get("usage", {}).values())
     for calls in (*moa["layers"], moa.get("steps", ()), [moa["aggregator"] or {}]):
         for call in calls:
-            if usage := call.get("usage"):
-                total = add_usage(total, usage)
+            usages.append(call.get("usage"))
+    return add_up(usages)
+
+
+def add_up(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
+    """Return the sum of usages; `None` when there is none."""
+    total: UsageMetadata | None = None
+    for usage in usages:
+        if usage:
+            total = add_usage(total, usage)
     return total
 
 

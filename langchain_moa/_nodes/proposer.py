@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
 from langchain_moa._aggregation.vote import read_vote
+from langchain_moa._messages.answers import add_up
 from langchain_moa._messages.conversation import reference_text
 from langchain_moa._messages.endings import end_of
 from langchain_moa._models.members import Member
@@ -20,6 +21,7 @@ from langchain_moa._nodes.layer import Layer
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.layer_clock import LayerClock, LayerClosedError
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
+from langchain_moa._runtime.tracing import count_usage
 from langchain_moa._runtime.turn_references import Turn
 from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.exceptions import MoAError, describe
@@ -64,9 +66,13 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
             await context.emit(self._before.ended(input))
         await context.emit(("moa_proposer_start", {**self._about, "total": self._total}))
         started = perf_counter()
-        reply = await self._reply(messages, child_config(config, run_name=self._member.name, tag="moa:proposer"), clock)
-        read = _read(reply, self._member.provider)
+        child, usage = child_config(config, run_name=self._member.name, tag="moa:proposer"), None
+        if self._member.provider is None:  # an agent, say, whose answer has the usage of its last call at best
+            child, usage = count_usage(child)
+        read = _read(await self._reply(messages, child, clock), self._member.provider)
         account = self._account(read, seconds=perf_counter() - started, is_trimmed=is_trimmed)
+        if usage and usage.usage_metadata:
+            account["usage"] = add_up(usage.usage_metadata.values())
         vote = await read_vote(read.text, self._answer_key) if is_vote and read.status == "ok" else None
         done = clock.finish(is_good=read.status == "ok", vote=vote)
         await context.emit(("moa_proposer_end", {**self._about, **account, "done": done, "total": self._total}))
