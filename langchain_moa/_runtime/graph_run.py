@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, closing, contextmanager
@@ -117,14 +118,16 @@ class GraphRun:
         config = self._config(items.put_nowait if streaming else None)
         task = asyncio.create_task(self.graph.ainvoke(self._input(), config), context=_outside())
         task.add_done_callback(items.put_nowait)
-        alarm = None
-        if self.deadline is not None:
-            alarm = asyncio.get_running_loop().call_later(self.deadline, items.put_nowait, self._too_late())
+        loop = asyncio.get_running_loop()
+        ends_at = math.inf if self.deadline is None else loop.time() + self.deadline
+        alarm = None if self.deadline is None else loop.call_at(ends_at, items.put_nowait, None)
         try:
             while isinstance(item := await items.get(), AIMessageChunk):
+                if loop.time() >= ends_at:  # before a slow reader has come to the alarm
+                    break
                 yield item
-            if isinstance(item, DeadlineError):
-                raise item
+            if item is not task:
+                raise self._too_late()
             yield (await task)["messages"][-1]
         finally:
             if alarm:

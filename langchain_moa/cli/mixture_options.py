@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -14,6 +18,18 @@ if TYPE_CHECKING:
 
 _DEBUG = "langchain_moa.debug"
 _MIXTURE = "Mixture"
+
+
+@cache
+def _texts() -> dict[str, str]:
+    """Return the options' texts. They are read from the source: importing it takes longer than `moa --help` should."""
+    module = ast.parse(files("langchain_moa").joinpath("options.py").read_text("utf-8"))
+    options = next(node for node in module.body if isinstance(node, ast.ClassDef) and node.name == "MoAOptions")
+    texts = {}
+    for field, text in pairwise(options.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            texts[ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).replace("`", "").split())
+    return texts
 
 
 def debugging(ctx: typer.Context) -> bool:
@@ -44,7 +60,7 @@ Aggregator = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
-        help="The model that writes the final answer: a Together id, or provider:model.",
+        help=_texts()["aggregator"],
         rich_help_panel=_MIXTURE,
     ),
 ]
@@ -56,13 +72,9 @@ ReferenceModels = Annotated[
     str | None,
     typer.Option(metavar="MODEL,MODEL", help="Proposer models, comma-separated.", rich_help_panel=_MIXTURE),
 ]
-Rounds = Annotated[int | None, typer.Option(min=1, help="Number of rounds of proposers.", rich_help_panel=_MIXTURE)]
-Temperature = Annotated[
-    float | None, typer.Option(min=0, help="Sampling temperature, for all models.", rich_help_panel=_MIXTURE)
-]
-MaxTokens = Annotated[
-    int | None, typer.Option(min=1, help="Maximum tokens per answer, for all models.", rich_help_panel=_MIXTURE)
-]
+Rounds = Annotated[int | None, typer.Option(min=1, help=_texts()["rounds"], rich_help_panel=_MIXTURE)]
+Temperature = Annotated[float | None, typer.Option(min=0, help=_texts()["temperature"], rich_help_panel=_MIXTURE)]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help=_texts()["max_tokens"], rich_help_panel=_MIXTURE)]
 NumProc = Annotated[
     int | None,
     typer.Option(min=1, help="Maximum number of concurrent calls. Default: a whole layer.", rich_help_panel=_MIXTURE),
@@ -71,17 +83,17 @@ Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        help="Time limit per proposer.",
+        help=_texts()["timeout"],
         callback=_at_least_something,
         rich_help_panel=_MIXTURE,
     ),
 ]
-# Not `aggregation.Mode`: importing that takes longer than `moa --help` should.
+# Not the option's own type: importing it takes longer than `moa --help` should.
 Aggregation = Annotated[
     Literal["synthesize", "select", "vote", "analyze"] | None,
     typer.Option(
         metavar="MODE",
-        help="How the answer is made from the references: synthesize, select, vote or analyze. Default: synthesize.",
+        help=_texts()["aggregation"],
         rich_help_panel=_MIXTURE,
     ),
 ]

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from langchain_moa.options import MoAOptions
+
 # Limits for requested mixtures: a graph with thousands of members takes minutes and gigabytes to build.
 _MAX_LAYERS = 10
 _MAX_PROPOSERS = 32
@@ -35,15 +37,19 @@ def _check_layer(proposers: list[str | dict[str, Any]]) -> list[str | dict[str, 
 _Layer = Annotated[list[str | dict[str, Any]], AfterValidator(_check_layer)]
 
 
-class Overrides(BaseModel):
-    """Request fields that change the mixture; same meaning as the options of `ChatMoA`."""
+def _option(name: str, **limits: Any) -> Any:
+    return Field(default=None, description=MoAOptions.model_fields[name].description, **limits)
 
-    rounds: int | None = Field(default=None, le=_MAX_LAYERS)
-    proposers: _Layer | None = None
-    layers: list[_Layer] | None = Field(default=None, max_length=_MAX_LAYERS)
-    aggregator: Annotated[str, AfterValidator(_check_model)] | None = None
-    aggregation: str | None = None
-    quorum: int | float | None = None
-    timeout: float | None = None
-    deadline: float | None = None
-    grace: float | None = None
+
+class Overrides(BaseModel):
+    """Request fields that change the mixture: options of `ChatMoA`, which checks them too."""
+
+    rounds: int | None = _option("rounds", le=_MAX_LAYERS)
+    proposers: _Layer | None = _option("proposers")
+    layers: list[_Layer] | None = _option("layers", max_length=_MAX_LAYERS)
+    aggregator: Annotated[str, AfterValidator(_check_model)] | None = _option("aggregator")
+    aggregation: str | None = _option("aggregation")
+    quorum: int | float | None = _option("quorum")
+    timeout: float | None = _option("timeout")
+    deadline: float | None = _option("deadline")
+    grace: float | None = _option("grace")
