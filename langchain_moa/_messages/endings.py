@@ -103,10 +103,14 @@ def _ending_of(reason: str) -> Ending:
 
 def _reasons(message: BaseMessage) -> list[str]:
     metadata = message.response_metadata
-    told = [fields[key] for fields in (metadata, message.additional_kwargs) for key in _KEYS if key in fields]
-    reasons = [word for reason in told if reason and (word := _word(reason)) not in _NOT_GIVEN]
-    reasons += _of_responses_api(metadata)
-    if _is_refusal(message):
+    reasons = []
+    for fields in (metadata, message.additional_kwargs):
+        for key in _KEYS:
+            if (reason := fields.get(key)) and (word := _word(reason)) not in _NOT_GIVEN:
+                reasons.append(word)
+    if "status" in metadata or "incomplete_details" in metadata:
+        reasons += _of_responses_api(metadata)
+    if message.additional_kwargs.get("refusal") or (not isinstance(message.content, str) and _has_refusal(message)):
         reasons.append("refusal")
     feedback = metadata.get("prompt_feedback")
     if isinstance(feedback, Mapping) and (blocked := _word(feedback.get("block_reason"))) not in _NOT_BLOCKED:
@@ -124,12 +128,8 @@ def _of_responses_api(metadata: Mapping[str, Any]) -> list[str]:
     return [str(status)] if status in ("completed", "incomplete", "failed", "cancelled") else []
 
 
-def _is_refusal(message: BaseMessage) -> bool:
-    if message.additional_kwargs.get("refusal"):  # OpenAI Chat
-        return True
-    # The standard block of langchain-core 1.8, and of OpenAI Responses.
-    if isinstance(message.content, str):
-        return False
+def _has_refusal(message: BaseMessage) -> bool:
+    """Tell whether a message has the standard block of langchain-core 1.8, which is also that of OpenAI Responses."""
     return any(isinstance(block, dict) and block.get("type") == "refusal" for block in message.content)
 
 

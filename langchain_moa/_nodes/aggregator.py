@@ -29,7 +29,7 @@ from langchain_moa._runtime.sync_bridge import AsyncNode
 from langchain_moa._runtime.turn_references import turn_references
 from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.exceptions import describe
-from langchain_moa.state import MoAState, Reference
+from langchain_moa.state import MoAState, ProposerCall, Reference
 
 logger = logging.getLogger(__name__)
 
@@ -253,11 +253,12 @@ class _Run:
 
     def _account(self, outcome: Outcome, written: Attempt | None, answer: AIMessage) -> dict[str, Any]:
         node, state = self._node, self._state
+        layers = [layer.calls(state) for layer in node.layers]
         account: dict[str, Any] = {
-            "layers": [layer.calls(state) for layer in node.layers],
+            "layers": layers,
             "aggregator": written and written.account(),
             "aggregation": outcome.aggregation,
-            "degraded": [*self._degraded_layers(outcome), *self._degraded_answer(outcome, written, answer)],
+            "degraded": [*self._degraded_layers(outcome, layers), *self._degraded_answer(outcome, written, answer)],
             **outcome.account,
         }
         if self._steps:
@@ -266,18 +267,18 @@ class _Run:
             account["gate"] = state["gate"]
         if node.options.shuffle:
             account["order"] = [layer.order(state) for layer in node.layers]
-        if turn := self._layer.turn(state, self._context):
+        if turn := state["run"].turn:
             account["turn"] = turn.token
         return account
 
-    def _degraded_layers(self, outcome: Outcome) -> list[dict[str, Any]]:
+    def _degraded_layers(self, outcome: Outcome, layers: Sequence[Sequence[ProposerCall]]) -> list[dict[str, Any]]:
         """List what the proposers gave less than asked for, in the order in which it happened."""
         degraded = list(self._state.get("gate", {}).get("degraded", ()))
         # A vote that is decided needs no more voters.
         fine = ("ok", "skipped", "cancelled") if outcome.aggregation == "vote" else ("ok", "skipped")
-        for layer in self._node.layers:
-            for call in layer.calls(self._state):
-                where: dict[str, Any] = {"layer": layer.number, "proposer": call["proposer"]}
+        for number, calls in enumerate(layers, 1):
+            for call in calls:
+                where: dict[str, Any] = {"layer": number, "proposer": call["proposer"]}
                 if call.get("references_trimmed"):
                     degraded.append(reason("references_trimmed", **where))
                 if call["status"] not in fine:
@@ -288,9 +289,10 @@ class _Run:
 
     def _degraded_answer(self, outcome: Outcome, written: Attempt | None, answer: AIMessage) -> list[dict[str, Any]]:
         """List what went wrong from the references to the answer."""
-        trimmed = [step["step"] for step in self._steps if "references_trimmed" in step]
-        degraded = [reason("references_trimmed", step=step) for step in trimmed]
-        degraded += [*map(dict, outcome.degraded), *self._failed]
+        degraded = [*map(dict, outcome.degraded), *self._failed]
+        for step in self._steps:
+            if "references_trimmed" in step:
+                degraded.append(reason("references_trimmed", step=step["step"]))
         if written is None:
             return degraded
         if self._is_trimmed:

@@ -21,6 +21,9 @@ from langgraph.config import get_stream_writer
 # Keys with two underscores are left out of traces' metadata.
 _KEY = "__moa_call"
 
+# What libraries add, which differs between the steps of one conversation.
+_OF_LIBRARIES = ("__", "langgraph_", "checkpoint_", "ls_", "lc_", "moa_", "run_", "task_")
+
 _NO_LISTENERS = (BaseCallbackHandler.on_custom_event, AsyncCallbackHandler.on_custom_event)
 
 AnswerForm = Literal["text", "tools", "schema"]
@@ -55,13 +58,18 @@ class CallContext:
 
     answer_form: AnswerForm = "text"
 
-    caller: Mapping[str, Any] = field(default_factory=dict)
-    """The caller's `configurable` and metadata, which tell one tenant from another."""
+    told: Sequence[Mapping[str, Any]] = ()
+    """The caller's `configurable` and metadata."""
 
     @property
     def tools(self) -> Sequence[Any]:
         """Schemas of the tools that the aggregator has."""
         return self.aggregator_kwargs.get("tools") or ()
+
+    @property
+    def caller(self) -> dict[str, Any]:
+        """What the caller says of itself, and libraries don't: it tells one tenant from another."""
+        return {key: value for told in self.told for key, value in told.items() if not key.startswith(_OF_LIBRARIES)}
 
     def as_configurable(self) -> dict[str, Any]:
         """Return the entry of a config's `configurable` that `call_context` finds."""
@@ -89,14 +97,15 @@ def call_context(config: RunnableConfig) -> CallContext:
     configurable = config.get("configurable", {})
     context: CallContext | None = configurable.get(_KEY)
     if context is None:
-        caller = caller_of(configurable, config.get("metadata") or {})
-        context = CallContext(listeners=config, write=enclosing_writer(), caller=caller)
+        told = (configurable, config.get("metadata") or {})
+        context = CallContext(listeners=config, write=enclosing_writer(), told=told)
     return context
 
 
 def child_config(config: RunnableConfig, *, run_name: str, tag: str) -> RunnableConfig:
     """Return the config with which a node asks its model: named and tagged, and not part of the call around it."""
-    configurable = {key: value for key, value in config.get("configurable", {}).items() if key != _KEY}
+    configurable = dict(config.get("configurable", {}))
+    configurable.pop(_KEY, None)
     return {**config, "configurable": configurable, "tags": [*(config.get("tags") or []), tag], "run_name": run_name}
 
 
@@ -106,12 +115,3 @@ def enclosing_writer() -> Callable[[Any], None] | None:
         return get_stream_writer()
     except (RuntimeError, KeyError):  # no runnable context, or one that is not a graph's
         return None
-
-
-# Set by libraries, and different at every step of one conversation.
-_OF_LIBRARIES = ("__", "langgraph_", "checkpoint_", "ls_", "lc_", "moa_", "run_", "task_")
-
-
-def caller_of(*told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a caller says of itself in `configurable` and metadata, and libraries don't."""
-    return {key: value for known in told for key, value in known.items() if not key.startswith(_OF_LIBRARIES)}

@@ -21,7 +21,7 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
 
-from langchain_moa._runtime.call_context import AnswerForm, CallContext, caller_of, enclosing_writer
+from langchain_moa._runtime.call_context import AnswerForm, CallContext, enclosing_writer
 from langchain_moa._runtime.sync_bridge import check_not_left_behind, in_thread, outcome, start
 from langchain_moa._runtime.tracing import Audience, HandlerTypes, without
 from langchain_moa.exceptions import DeadlineError
@@ -141,8 +141,8 @@ class GraphRun:
     def _input(self) -> dict[str, Any]:
         # Copies without ids: LangGraph merges messages that have the same one. Traces show these; the models get the
         # conversation as it was given, from the call's context.
-        shown = [message for message in self.messages if not isinstance(message, RemoveMessage)]
-        return {"messages": [message.model_copy(update={"id": None}) for message in shown]}
+        shown = [m.model_copy(update={"id": None}) for m in self.messages if not isinstance(m, RemoveMessage)]
+        return {"messages": shown}
 
     def _config(
         self,
@@ -155,7 +155,8 @@ class GraphRun:
         inside = AsyncCallbackManager(handlers=[], parent_run_id=parent.run_id)
         inside.set_handlers(self.audience.inside(self.parameters))
         inside.add_tags(parent.inheritable_tags)
-        inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
+        if parent.inheritable_metadata:
+            inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
         handlers = self.audience.handlers
         # Copies: a patched manager adds to the lists that it is given, as OpenInference's does.
         listeners = AsyncCallbackManager(
@@ -169,7 +170,7 @@ class GraphRun:
             on_chunks=on_chunks,
             aggregator_kwargs=self.aggregator_kwargs,
             answer_form=self.answer_form,
-            caller=caller_of(ensure_config().get("configurable", {}), parent.metadata),
+            told=((var_child_runnable_config.get() or {}).get("configurable", {}), parent.metadata),
         )
         return {"callbacks": inside, "configurable": call.as_configurable()}
 

@@ -38,9 +38,9 @@ class Audience:
             handlers: All handlers of the call.
             named: Classes that the user wants to see every call.
         """
-        self.handlers = [_original(handler) for handler in handlers]
+        self.handlers = list(map(_original, handlers))
         arriving = CallbackManager.configure().handlers if self.handlers else []
-        self._types = (*named, *{type(handler) for handler in arriving})
+        self._types = (*named, *map(type, arriving))
 
     def looks_inside(self, handler: BaseCallbackHandler) -> bool:
         """Tell whether a handler is to see every call."""
