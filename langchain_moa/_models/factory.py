@@ -15,6 +15,7 @@ from uuid import uuid4
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.runnables import Runnable, RunnableBinding
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from langchain_moa.exceptions import hold_key
 
@@ -209,13 +210,14 @@ def _parse(spec: str) -> tuple[str, str]:
     provider, _, name = spec.partition(":")
     if "/" in provider:
         return "together", spec
-    if not name:
+    if not name or not provider:
+        example = f"openai:{spec}" if ":" not in spec else "openai:gpt-5.4"
         msg = (
-            f"Model {spec!r} names no provider: write 'provider:model', such as 'openai:{provider or 'gpt-5'}', or the "
-            "id of a model on Together, which has a slash, such as 'zai-org/GLM-5.3'."
+            f"Model {spec!r} must name a provider and a model: write 'provider:model', such as {example!r}, or the id "
+            "of a model on Together, which has a slash, such as 'zai-org/GLM-5.3'."
         )
         raise ValueError(msg)
-    return provider, name
+    return provider.replace("-", "_").lower(), name  # as `init_chat_model` does
 
 
 def _build(spec: str, name: str, provider: str, known: _Provider, given: dict[str, Any]) -> BaseChatModel:
@@ -243,8 +245,10 @@ def _build(spec: str, name: str, provider: str, known: _Provider, given: dict[st
     from langchain_moa._models.openai_sdk import sdk_class, sdk_options, without_openai_account
 
     is_openai = provider in _OPENAI_ACCOUNTS
-    model = sdk_class(cls)(**named, **converted, **sdk_options(cls, is_openai=is_openai))
-    return model if is_openai else without_openai_account(model)
+    model: BaseChatModel = sdk_class(cls)(**named, **converted, **sdk_options(cls, is_openai=is_openai))
+    if not is_openai:
+        without_openai_account(model)
+    return model
 
 
 def _check_key(spec: str, name: str, provider: str, known: _Provider, given: dict[str, Any]) -> None:
@@ -263,10 +267,9 @@ def _check_key(spec: str, name: str, provider: str, known: _Provider, given: dic
 
 def _name_in(cls: type[BaseChatModel], option: str) -> str | None:
     """Return under which name a class takes an option, if it does."""
-    for name in (option, *_OTHER_NAMES.get(option, ())):
-        if name in cls.model_fields or any(f.alias == name for f in cls.model_fields.values()):
-            return name
-    return None
+    fields: dict[str, FieldInfo] = cls.model_fields
+    taken = {*fields, *(info.alias for info in fields.values())}
+    return next((name for name in (option, *_OTHER_NAMES.get(option, ())) if name in taken), None)
 
 
 def _can_not_take(spec: str, option: str, cls: type[BaseChatModel]) -> ValueError:

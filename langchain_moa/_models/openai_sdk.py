@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from functools import cache
 from json import JSONDecodeError
+from types import new_class
 from typing import Any
 
 import openai
@@ -32,7 +33,7 @@ def sdk_options(cls: type[BaseChatModel], *, is_openai: bool) -> dict[str, Any]:
     return options
 
 
-def without_openai_account(model: Any) -> Any:
+def without_openai_account(model: Any) -> None:
     """Have a model of another provider send nothing that the environment says about an account at OpenAI.
 
     The SDK's clients read OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_ADMIN_KEY and OPENAI_CUSTOM_HEADERS by themselves,
@@ -44,14 +45,13 @@ def without_openai_account(model: Any) -> Any:
             client.organization = client.project = client.admin_api_key = None
             client._custom_headers = dict(model.default_headers or {})
             client._ambient_authorizations = frozenset()
-    return model
 
 
 @cache
 def sdk_class(cls: type[BaseChatModel]) -> type[Any]:
     """Return a class whose answers that can't be decoded are an `openai.APIError`, as its other failures are."""
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls)(cls.__name__, (_DecodingErrors, cls), names)
+    return new_class(cls.__name__, (_DecodingErrors, cls), exec_body=lambda body: body.update(names))
 
 
 class _DecodingErrors:
