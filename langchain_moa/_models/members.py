@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableBinding
+from pydantic import SecretStr
 
 from langchain_moa._messages.cache_control import for_provider
 from langchain_moa._messages.conversation import adviser_view, fitting_content
@@ -77,6 +78,10 @@ def to_members(
     temperature: float | None,
     max_tokens: int | None,
     timeout: float,
+    max_retries: int | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    api_key: SecretStr | None = None,
+    base_url: str | None = None,
     cache: bool = True,
 ) -> list[Member]:
     """Build the members of a layer: one per sample, with names that are unique in it.
@@ -86,6 +91,10 @@ def to_members(
         temperature: For models given as strings.
         max_tokens: For models given as strings.
         timeout: Seconds that one answer may take.
+        max_retries: For models given as strings, as are the next three: see `build_model`.
+        model_kwargs: Further arguments of every request.
+        api_key: For Together.
+        base_url: For Together.
         cache: Whether models given as strings may answer from a cache.
     """
     as_proposers = [p if isinstance(p, Proposer) else Proposer(model=p) for p in proposers]
@@ -101,6 +110,10 @@ def to_members(
                 temperature=temperature if proposer.temperature is None else proposer.temperature,
                 max_tokens=max_tokens if proposer.max_tokens is None else proposer.max_tokens,
                 timeout=limit,
+                max_retries=max_retries,
+                model_kwargs=model_kwargs,
+                api_key=api_key,
+                base_url=base_url,
                 cache=cache,
             )
         else:
