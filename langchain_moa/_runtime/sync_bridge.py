@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
@@ -127,22 +128,39 @@ async def outcome(future: Future[_Output]) -> _Output:
 async def in_thread(function: Callable[[], _Output]) -> _Output:
     """Return what a sync function returns in a thread of its own.
 
-    The thread is left behind when this is cancelled: see `check_not_left_behind` and `when_left_behind`.
+    The thread is left behind when this is cancelled: see `check_not_left_behind` and `when_left_behind`. What it has
+    returned, such as a stream, may go on in another thread.
     """
     caller = _Caller()
     context = copy_context()
     context.run(_callers.set, (*_callers.get(), caller))
     try:
         return await outcome(run_in_thread(partial(context.run, function)))
-    finally:
+    except BaseException:
         caller.leave()
+        raise
 
 
 async def call(model: Runnable[Any, _Output], input: Any, config: RunnableConfig, **kwargs: Any) -> _Output:
     """Ask a model in the way of the caller: `ainvoke`, or for a sync caller `invoke`."""
     if asyncio.get_running_loop() in _loops.values():
-        return await in_thread(partial(model.invoke, input, config, **kwargs))
+        return await in_thread(partial(_invoke, model, input, config, **kwargs))
     return await model.ainvoke(input, config, **kwargs)
+
+
+# What a RunnableLambda says of an async function, and LangGraph of a node that is one (langchain-core 1.8,
+# langgraph 1.2).
+_ASYNC_ONLY = re.compile("Cannot invoke a coroutine function synchronously|No synchronous function provided")
+
+
+def _invoke(model: Runnable[Any, _Output], input: Any, config: RunnableConfig, **kwargs: Any) -> _Output:
+    """Ask a model by its sync method; one that has none, such as an async function, on an event loop of its own."""
+    try:
+        return model.invoke(input, config, **kwargs)
+    except TypeError as error:
+        if not _ASYNC_ONLY.search(str(error)):
+            raise
+    return asyncio.run(model.ainvoke(input, config, **kwargs))
 
 
 class AsyncNode(Runnable[_Input, _Output]):
