@@ -1,6 +1,7 @@
-"""Ready-made rules for `fan_out`: when a question is not worth the proposers.
+"""Ready-made gates for `fan_out`, for questions that are not worth the proposers.
 
-A rule takes the conversation to whether the proposers are asked; without them the aggregator answers alone.
+A gate is called with the conversation and returns whether the proposers are asked; without them the aggregator answers
+alone.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def unless_short_follow_up(messages: Sequence[BaseMessage], *, characters: int =
 def unless_scouts_agree(
     first: str | Runnable[Any, Any], second: str | Runnable[Any, Any], *, answer_key: AnswerKey = final_answer
 ) -> Runnable[Any, bool]:
-    """Return a rule that asks two cheap models first, and the proposers only when these don't agree.
+    """Return a gate that asks two cheap models first, and the proposers only when these don't agree.
 
     Published findings disagree on whether agreement is a reason to stop: arXiv:2606.03014 saves time by it, and
     arXiv:2605.29116 finds that a synthesis repairs answers on which all agreed. A scout that fails, says nothing or is

@@ -76,8 +76,8 @@ def build_graph(mixture: Mixture, options: MoAOptions) -> StateGraph[MoAState, N
     if gate is not None:
         ask_gate = AskGate(gate, layers=layers)
         destinations = (*layers[0].nodes, "aggregator")
-        graph.add_node("fan_out", ask_gate, metadata={"moa_role": "fan_out"}, destinations=destinations)
-        graph.add_edge(START, "fan_out")
+        graph.add_node("gate", ask_gate, metadata={"moa_role": "gate"}, destinations=destinations)
+        graph.add_edge(START, "gate")
     for before, layer in zip([None, *layers[:-1]], layers, strict=True):
         for node, member in zip(layer.nodes, layer.members, strict=True):
             ask = AskProposer(member, layer=layer, node=node, before=before, answer_key=answer_key)

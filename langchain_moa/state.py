@@ -78,7 +78,7 @@ class MoAState(MessagesState):
     calls: Annotated[dict[str, ProposerCall], operator.or_]
     """By node, so that a turn writes over the one before."""
 
-    gate: GateCall
+    gate_call: GateCall
     """With a gate in `fan_out`: what it decided."""
 
     run: Annotated[RunState, PerRun]

@@ -263,8 +263,8 @@ class _Run:
         }
         if self._steps:
             account["steps"] = self._steps
-        if "gate" in state:
-            account["gate"] = state["gate"]
+        if "gate_call" in state:
+            account["gate"] = state["gate_call"]
         if node.options.shuffle:
             account["order"] = [layer.order(state) for layer in node.layers]
         if turn := state["run"].turn:
@@ -273,7 +273,7 @@ class _Run:
 
     def _degraded_layers(self, outcome: Outcome, layers: Sequence[Sequence[ProposerCall]]) -> list[dict[str, Any]]:
         """List what the proposers gave less than asked for, in the order in which it happened."""
-        degraded = list(self._state.get("gate", {}).get("degraded", ()))
+        degraded = list(self._state.get("gate_call", {}).get("degraded", ()))
         # A vote that is decided needs no more voters.
         fine = ("ok", "skipped", "cancelled") if outcome.aggregation == "vote" else ("ok", "skipped")
         for number, calls in enumerate(layers, 1):

@@ -50,15 +50,15 @@ class AskGate(AsyncNode[MoAState, Command[str]]):
         config = config or {}
         given = call_context(config).messages
         errors = _ModelErrors()
-        child, usage = count_usage(child_config(config, run_name="fan_out", tag="moa:fan_out"))
+        child, usage = count_usage(child_config(config, run_name="gate", tag="moa:gate"))
         child = merge_configs(child, {"callbacks": [errors]})
         is_asked = bool(await call(self._gate, list(input["messages"] if given is None else given), child))
         told = GateCall(asked=is_asked, usage=usage.usage_metadata)
         if errors.errors:
             told["degraded"] = [reason("gate_model_failed", error) for error in errors.errors]
         if is_asked:
-            return Command(update={"gate": told}, goto=self._first)
-        return Command(update={"gate": told, "calls": self._skipped}, goto="aggregator")
+            return Command(update={"gate_call": told}, goto=self._first)
+        return Command(update={"gate_call": told, "calls": self._skipped}, goto="aggregator")
 
 
 class _ModelErrors(BaseCallbackHandler):

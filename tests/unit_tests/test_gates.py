@@ -133,7 +133,7 @@ def test_the_scouts_are_in_the_trace_below_the_rules_node():
     model, _ = council(unless_scouts_agree(scout(), scout()))
     model.invoke("6 x 7?", {"callbacks": [tracer]})
     runs = {run.id: run for run in tracer.runs()}
-    asked = [run for run in runs.values() if run.run_type == "llm" and "moa:fan_out" in run.tags]
+    asked = [run for run in runs.values() if run.run_type == "llm" and "moa:gate" in run.tags]
     assert len(asked) == 2
     assert len(tracer.roots) == 1
 
@@ -141,4 +141,4 @@ def test_the_scouts_are_in_the_trace_below_the_rules_node():
 def test_the_graph_with_a_rule_shows_both_ways():
     model, _ = council(unless_small_talk)
     edges = {(edge.source, edge.target) for edge in model.graph.get_graph().edges}
-    assert {("fan_out", "layer_1_proposer_01"), ("fan_out", "aggregator")} <= edges
+    assert {("gate", "layer_1_proposer_01"), ("gate", "aggregator")} <= edges
