@@ -116,14 +116,19 @@ def _chat_together(name: str, **options: Any) -> BaseChatModel:
     # Imported here because it loads the OpenAI SDK, which takes seconds on a cold start.
     from langchain_together import ChatTogether
 
-    model: BaseChatModel = ChatTogether(model=name, api_key=key, **_openai_sdk(), **options)
+    from langchain_moa._models.lean_completions import lean
+
+    model: BaseChatModel = lean(ChatTogether)(model=name, api_key=key, **_openai_sdk(), **options)
     return model
 
 
 def _chat_openai(name: str, **options: Any) -> BaseChatModel:
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(model=name, **_openai_sdk(), **options)
+    from langchain_moa._models.lean_completions import lean
+
+    model: BaseChatModel = lean(ChatOpenAI)(model=name, **_openai_sdk(), **options)
+    return model
 
 
 def _openai_sdk() -> dict[str, Any]:
