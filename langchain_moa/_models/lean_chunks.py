@@ -82,7 +82,6 @@ class _Reads:
 
     def __init__(self, response: Any) -> None:
         self._response = response
-        self._is_at_start = True
         self._seconds = 0.0
         self._deadline: float | None = None
         self.more = 0
@@ -120,11 +119,8 @@ class _Reads:
     def _events(self, read: bytes) -> Iterator[bytes]:
         end = b"\r\n\r\n" if b"\r" in read else b"\n\n"
         *events, tail = read.split(end)
-        # Others, and the first one if it began in another read, may be comments or the end of the stream.
+        # Others may be comments, or the end of the stream.
         sure = [event.startswith((b"data: {", b"data:{")) for event in events]
-        if events:
-            sure[0] = sure[0] and self._is_at_start
-        self._is_at_start = not tail if events or tail else self._is_at_start
         self.more = sum(sure)
         for event, is_sure in zip(events, sure, strict=True):
             self.more -= is_sure

@@ -265,7 +265,7 @@ STREAMS: dict[str, list[Any]] = {
     "a custom role": streamed(events(delta({"role": "bot", "content": "a"}), text("b"), *END)),
     "finish with text": streamed(events(text("a"), delta({"content": "b"}, "length"), "[DONE]")),
     "extra fields": streamed(
-        events(text("a", citations=["u"]), text("b", x_groq={"id": 1}), text("c", warning="w"), *END)
+        events(text("z"), text("a", citations=["u"]), text("b", x_groq={"id": 1}), text("c", warning="w"), *END)
     ),
     "content.delta type": streamed(events(text("a"), {"type": "content.delta"}, text("b"), *END)),
     "an error event": streamed(events(*WORDS, ERROR, *END)),
@@ -465,6 +465,28 @@ async def test_a_fault_is_told_the_same(cls: Any, way: str, name: str) -> None:
 
     assert ours == plain
     assert (ours["failure"] is None) == ("then well" in name or "Retry-After 0" in name)
+
+
+class Reading(ChatTogether):
+    """A subclass that reads more of a chunk than langchain-openai does, as those of other providers do."""
+
+    def _convert_chunk_to_generation_chunk(self, chunk: dict[str, Any], *args: Any) -> Any:
+        generation = super()._convert_chunk_to_generation_chunk(chunk, *args)
+        for choice in (chunk.get("choices") or [])[:1]:
+            if reasoning := choice["delta"].get("reasoning_content") or choice["delta"].get("reasoning"):
+                generation.message.additional_kwargs["reasoning_content"] = reasoning  # type: ignore[union-attr]
+        if citations := chunk.get("citations"):
+            generation.message.additional_kwargs["citations"] = citations  # type: ignore[union-attr]
+        return generation
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize("name", ["extra fields", "reasoning_content"])
+async def test_a_subclass_reads_the_same(way: str, name: str) -> None:
+    plain, ours = await both(Reading, way, STREAMS[name])
+
+    assert ours == plain
+    assert ours["answer"]["additional_kwargs"]
 
 
 def _generated(seed: int) -> list[Any]:
