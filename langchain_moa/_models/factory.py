@@ -34,12 +34,16 @@ class _Provider:
     """Environment variables, one of which must hold the key."""
     converters: Mapping[str, Callable[[Any], dict[str, Any]]] = field(default_factory=dict)
     """By option, for classes that take it in another unit or place."""
+    is_lean: bool = False
+    """Whether the class makes its messages of plain data as well as of the OpenAI SDK's objects."""
 
 
 # Retries: some count every try. Timeouts: some want whole seconds, or milliseconds.
 _PROVIDERS = {
-    "together": _Provider(package="langchain_together", class_name="ChatTogether", keys=("TOGETHER_API_KEY",)),
-    "openai": _Provider(package="langchain_openai", class_name="ChatOpenAI", keys=("OPENAI_API_KEY",)),
+    "together": _Provider(
+        package="langchain_together", class_name="ChatTogether", keys=("TOGETHER_API_KEY",), is_lean=True
+    ),
+    "openai": _Provider(package="langchain_openai", class_name="ChatOpenAI", keys=("OPENAI_API_KEY",), is_lean=True),
     "azure_openai": _Provider(
         package="langchain_openai",
         class_name="AzureChatOpenAI",
@@ -245,7 +249,12 @@ def _build(spec: str, name: str, provider: str, known: _Provider, given: dict[st
     from langchain_moa._models.openai_sdk import sdk_class, sdk_options, without_openai_account
 
     is_openai = provider in _OPENAI_ACCOUNTS
-    model: BaseChatModel = sdk_class(cls)(**named, **converted, **sdk_options(cls, is_openai=is_openai))
+    asked = sdk_class(cls)
+    if known.is_lean:
+        from langchain_moa._models.lean_completions import lean
+
+        asked = lean(asked)
+    model: BaseChatModel = asked(**named, **converted, **sdk_options(cls, is_openai=is_openai))
     if not is_openai:
         without_openai_account(model)
     return model

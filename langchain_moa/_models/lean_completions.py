@@ -1,0 +1,194 @@
+"""Chat models of langchain-openai that cost less CPU, with the same requests, answers and errors.
+
+Most of what a call costs is spent below us: each streamed token becomes a pydantic object that is dumped into a dict at
+once, each message of a request is held against each type that it may have, each whole answer on the async path takes a
+thread. Here the OpenAI SDK still does the requests, with its retries, errors, authentication and server-sent events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from types import FunctionType, MethodType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import openai
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_openai.chat_models.base import BaseChatOpenAI
+from openai.resources.chat.completions import AsyncCompletions, Completions
+
+from langchain_moa._models.lean_chunks import AsyncChunks, Chunks
+
+_Model = TypeVar("_Model", bound=type[BaseChatOpenAI])
+if TYPE_CHECKING:
+    _Base = BaseChatOpenAI
+else:
+    _Base = object
+
+
+@cache
+def lean(model: _Model) -> _Model:
+    """Return a subclass of a chat model's class that differs in nothing but its CPU and the borders of its chunks.
+
+    Text that arrived in one network read is one chunk. The subclass has the name and the module of the original.
+
+    Args:
+        model: A class that speaks chat completions through the OpenAI SDK.
+    """
+    names = {name: getattr(model, name) for name in ("__module__", "__qualname__", "__doc__")}
+    derive: Any = type(model)
+    derived: _Model = derive(model.__name__, (_LeanCompletions, model), names)
+    return derived
+
+
+class _LeanCompletions(_Base):
+    """What `lean` puts before a class."""
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        model = self
+        if self._is_usual(self.client, kwargs):
+            model = self.model_copy(update={"client": _Completions(self.root_client)})
+        return super(_LeanCompletions, model)._stream(messages, stop, run_manager, **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        model = self
+        if self._is_usual(self.client, kwargs):
+            model = self.model_copy(update={"client": _Completions(self.root_client)})
+        return super(_LeanCompletions, model)._generate(messages, stop, run_manager, **kwargs)
+
+    def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        model = self
+        if self._is_usual(self.async_client, kwargs):
+            client = _AsyncCompletions(
+                self.root_async_client, seconds=self.stream_chunk_timeout, model_name=self.model_name
+            )
+            # The timeout is that of `AsyncChunks`: langchain-openai has a task for every chunk (before Python 3.12).
+            model = self.model_copy(update={"async_client": client, "stream_chunk_timeout": None})
+        return super(_LeanCompletions, model)._astream(messages, stop, run_manager, **kwargs)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if not self._is_usual(self.async_client, kwargs):
+            return await super()._agenerate(messages, stop, run_manager, **kwargs)
+        payload = self._get_request_payload(messages, stop=stop, **kwargs)
+        try:
+            answer: Any = await _AsyncCompletions(self.root_async_client).with_raw_response.create(**payload)
+        except Exception as error:
+            answer = error
+
+        def create(**_: Any) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        # The sync method makes a result or an error of the answer without a thread; it needs no messages for that.
+        client = SimpleNamespace(with_raw_response=SimpleNamespace(create=create))
+        return super(_LeanCompletions, self.model_copy(update={"client": client}))._generate([], stop, None, **kwargs)
+
+    def _is_usual(self, client: Any, kwargs: dict[str, Any]) -> bool:
+        """Return whether a call is an ordinary chat completion, which nobody else has a hand in."""
+        given = {**kwargs, **self.model_kwargs}
+        return not (
+            "response_format" in given
+            or self.include_response_headers
+            # Both private in langchain-openai 1.7, which tells in no other way what it will ask.
+            or getattr(self, "_uses_gateway", False)
+            or self._use_responses_api(given)
+        ) and _is_of_sdk(getattr(client, "create", None))
+
+
+def _is_of_sdk(create: Any) -> bool:
+    """Return whether a method is the SDK's own: whoever wraps it to observe it expects the SDK's types."""
+    function = getattr(create, "__func__", None)
+    # Wrappers made with `wrapt` have the attributes of what they wrap, but not its type.
+    return (
+        type(create) is MethodType
+        and type(function) is FunctionType
+        and function.__globals__["__name__"].startswith("openai.")
+    )
+
+
+class _Client:
+    """An OpenAI client for a `Completions`, whose streams are `Chunks`."""
+
+    def __init__(self, client: Any, **stream_options: Any) -> None:
+        self._client = client
+        self._stream_options = stream_options
+        self.unwalked: dict[str, Any] = {}
+        """Parts of the request's body that are plain data."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def walkable(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Return what `create` is to make a body of: it would look at each message with each type that it may have."""
+        self.unwalked = {name: payload[name] for name in ("messages", "tools") if _is_plain(payload.get(name, object))}
+        return {**payload, **{name: [] for name in self.unwalked}}
+
+    def post(self, path: str, *, body: Any, stream_cls: Any, **options: Any) -> Any:
+        """Send the request that a `Completions` has made."""
+        return self._client.post(path, body={**body, **self.unwalked}, stream_cls=Chunks, **options)
+
+
+class _AsyncClient(_Client):
+    """The same for an `AsyncCompletions`."""
+
+    async def post(self, path: str, *, body: Any, stream_cls: Any, **options: Any) -> Any:
+        """Send the request that an `AsyncCompletions` has made."""
+        body = {**body, **self.unwalked}
+        answer = await self._client.post(path, body=body, stream_cls=AsyncChunks, **options)
+        if isinstance(answer, AsyncChunks):
+            answer.limit_silence(**self._stream_options)
+        return answer
+
+
+class _Completions(Completions):
+    def __init__(self, client: openai.OpenAI) -> None:
+        self._lean = _Client(client)
+        super().__init__(self._lean)  # type: ignore[arg-type]
+
+    def create(self, **payload: Any) -> Any:
+        return super().create(**self._lean.walkable(payload))
+
+
+class _AsyncCompletions(AsyncCompletions):
+    def __init__(self, client: openai.AsyncOpenAI, **stream_options: Any) -> None:
+        self._lean = _AsyncClient(client, **stream_options)
+        super().__init__(self._lean)  # type: ignore[arg-type]
+
+    async def create(self, **payload: Any) -> Any:
+        return await super().create(**self._lean.walkable(payload))
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether the SDK would send some data as it is."""
+    if type(value) is dict:
+        return all(map(_is_plain, value.values()))
+    if type(value) is list:
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
