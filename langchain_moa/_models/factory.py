@@ -249,7 +249,7 @@ def _build(spec: str, name: str, provider: str, known: _Provider, given: dict[st
     from langchain_moa._models.openai_sdk import sdk_class, sdk_options, without_openai_account
 
     is_openai = provider in _OPENAI_ACCOUNTS
-    asked = sdk_class(cls)
+    asked: Any = sdk_class(cls)
     if known.is_lean:
         from langchain_moa._models.lean_completions import lean
 
