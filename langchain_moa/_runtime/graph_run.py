@@ -152,7 +152,8 @@ class GraphRun:
         inside = AsyncCallbackManager(handlers=[], parent_run_id=parent.run_id)
         inside.set_handlers(self.audience.inside(self.parameters))
         inside.add_tags(parent.inheritable_tags)
-        inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
+        metadata = without(parent.inheritable_metadata, self.parameters)
+        inside.add_metadata(metadata)
         handlers = self.audience.handlers
         # Copies: a patched manager adds to the lists that it is given, as OpenInference's does.
         listeners = AsyncCallbackManager(
@@ -166,7 +167,7 @@ class GraphRun:
             on_chunks=on_chunks,
             aggregator_kwargs=self.aggregator_kwargs,
             answer_form=self.answer_form,
-            caller=caller_of(ensure_config().get("configurable", {}), parent.metadata),
+            caller=caller_of(ensure_config().get("configurable", {}), _configurable.get(), metadata),
         )
         return {"callbacks": inside, "configurable": call.as_configurable()}
 
@@ -231,6 +232,20 @@ def belonging_to(run: BaseRunManager | None) -> Iterator[None]:
         yield
     finally:
         _parent.reset(token)
+
+
+_configurable: ContextVar[Mapping[str, Any]] = ContextVar("moa_configurable", default={})
+"""Of the config of the call."""
+
+
+@contextmanager
+def called_with(config: RunnableConfig | None) -> Iterator[None]:
+    """Have the runs inside know the caller's `configurable`, which core keeps from a model's hooks."""
+    token = _configurable.set((config or {}).get("configurable") or {})
+    try:
+        yield
+    finally:
+        _configurable.reset(token)
 
 
 def foresee_run(
