@@ -9,8 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
 from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -114,3 +114,22 @@ class CallingChatModel(ScriptedChatModel):
             call = tool_call_chunk(name="look_up", args='{"n": 1}', id=self.call_id(), index=0)
             yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[call]))
         yield from super()._chunks(text)
+
+
+class ChunkedChatModel(ScriptedChatModel):
+    """Streams the chunks that it is told, and then fails if it is told to; unstreamed it answers with their sum."""
+
+    chunks: list[AIMessageChunk]
+
+    def _result(self, text: str) -> ChatResult:
+        if self.error_after is not None:
+            raise self.error or AssertionError
+        first, *others = self.chunks
+        message = message_chunk_to_message(add_ai_message_chunks(first, *others))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _chunks(self, text: str) -> Iterator[ChatGenerationChunk]:
+        for chunk in self.chunks:
+            yield ChatGenerationChunk(message=chunk.model_copy())
+        if self.error_after is not None:
+            raise self.error or AssertionError

@@ -53,6 +53,8 @@ class GraphRun:
 
     def __post_init__(self) -> None:
         """Have the parent's tracers see and count the runs inside, and not their sum again."""
+        # An order to a graph's state, and nothing that a model takes. Here it is none: the messages stay.
+        self.messages = [message for message in self.messages if not isinstance(message, RemoveMessage)]
         self.audience = Audience(self.parent.handlers, self.inner_handlers)
         self.audience.hide_usage(self.parent)
 
@@ -138,8 +140,7 @@ class GraphRun:
     def _input(self) -> dict[str, Any]:
         # Copies without ids: LangGraph merges messages that have the same one. Traces show these; the models get the
         # conversation as it was given, from the call's context.
-        shown = [message for message in self.messages if not isinstance(message, RemoveMessage)]
-        return {"messages": [message.model_copy(update={"id": None}) for message in shown]}
+        return {"messages": [message.model_copy(update={"id": None}) for message in self.messages]}
 
     def _config(
         self,
@@ -167,7 +168,7 @@ class GraphRun:
             on_chunks=on_chunks,
             aggregator_kwargs=self.aggregator_kwargs,
             answer_form=self.answer_form,
-            caller=caller_of(ensure_config().get("configurable", {}), _configurable.get(), metadata),
+            caller=caller_of(ensure_config().get("configurable", {}), _configurable.get() or {}, metadata),
         )
         return {"callbacks": inside, "configurable": call.as_configurable()}
 
@@ -234,14 +235,14 @@ def belonging_to(run: BaseRunManager | None) -> Iterator[None]:
         _parent.reset(token)
 
 
-_configurable: ContextVar[Mapping[str, Any]] = ContextVar("moa_configurable", default={})
+_configurable: ContextVar[Mapping[str, Any] | None] = ContextVar("moa_configurable", default=None)
 """Of the config of the call."""
 
 
 @contextmanager
 def called_with(config: RunnableConfig | None) -> Iterator[None]:
     """Have the runs inside know the caller's `configurable`, which core keeps from a model's hooks."""
-    token = _configurable.set((config or {}).get("configurable") or {})
+    token = _configurable.set((config or {}).get("configurable"))
     try:
         yield
     finally:
