@@ -30,7 +30,7 @@ from langchain_moa._messages.answers import to_chunk, to_result
 from langchain_moa._models.factory import unbound
 from langchain_moa._models.mixture import Mixture, resolve_mixture
 from langchain_moa._runtime.call_context import AnswerForm
-from langchain_moa._runtime.graph_run import GraphRun, belonging_to, current_run, foresee_run
+from langchain_moa._runtime.graph_run import GraphRun, belonging_to, called_with, current_run, foresee_run
 from langchain_moa._runtime.tracing import HandlerTypes
 from langchain_moa.graph import build_graph
 from langchain_moa.options import MoAOptions
@@ -296,13 +296,25 @@ class ChatMoA(MoAOptions, BaseChatModel):
         with belonging_to(run_manager):
             return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        """Ask for the whole answer. See `BaseChatModel.invoke`."""
+        with called_with(config):
+            return super().invoke(input, config, **kwargs)
+
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """Ask for the whole answer. See `BaseChatModel.ainvoke`."""
+        with called_with(config):
+            return await super().ainvoke(input, config, **kwargs)
+
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.stream`."""
         config, run = foresee_run(config, self.callbacks, CallbackManager, self.inner_handlers)
         chunks = super().stream(input, config, **kwargs)
-        with belonging_to(run):
+        with called_with(config), belonging_to(run):
             first = next(chunks)
         yield first
         yield from chunks
@@ -313,7 +325,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
         """Stream the aggregator's answer. See `BaseChatModel.astream`."""
         config, run = foresee_run(config, self.callbacks, AsyncCallbackManager, self.inner_handlers)
         async with aclosing(cast("AsyncGenerator[AIMessageChunk]", super().astream(input, config, **kwargs))) as chunks:
-            with belonging_to(run):
+            with called_with(config), belonging_to(run):
                 first = await anext(chunks)
             yield first
             async for chunk in chunks:

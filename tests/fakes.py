@@ -6,11 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
+from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
 
@@ -88,3 +91,45 @@ class ScriptedChatModel(BaseChatModel):
             if run_manager:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
+
+
+class CallingChatModel(ScriptedChatModel):
+    """Calls the tool `look_up` at its steps, with an id as providers make them."""
+
+    call_id: Callable[[], str] = lambda: f"call_{uuid4().hex}"
+    calls: Callable[[list[BaseMessage]], bool] = lambda messages: True
+    """From the conversation to whether the tool is called."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def _result(self, text: str) -> ChatResult:
+        result = super()._result(text)
+        if self.calls(self.seen[-1]):
+            result.generations[0].message.tool_calls = [tool_call(name="look_up", args={"n": 1}, id=self.call_id())]
+        return result
+
+    def _chunks(self, text: str) -> Iterator[ChatGenerationChunk]:
+        if self.calls(self.seen[-1]):
+            call = tool_call_chunk(name="look_up", args='{"n": 1}', id=self.call_id(), index=0)
+            yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[call]))
+        yield from super()._chunks(text)
+
+
+class ChunkedChatModel(ScriptedChatModel):
+    """Streams the chunks that it is told, and then fails if it is told to; unstreamed it answers with their sum."""
+
+    chunks: list[AIMessageChunk]
+
+    def _result(self, text: str) -> ChatResult:
+        if self.error_after is not None:
+            raise self.error or AssertionError
+        first, *others = self.chunks
+        message = message_chunk_to_message(add_ai_message_chunks(first, *others))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _chunks(self, text: str) -> Iterator[ChatGenerationChunk]:
+        for chunk in self.chunks:
+            yield ChatGenerationChunk(message=chunk.model_copy())
+        if self.error_after is not None:
+            raise self.error or AssertionError

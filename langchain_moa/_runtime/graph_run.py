@@ -54,6 +54,8 @@ class GraphRun:
 
     def __post_init__(self) -> None:
         """Have the parent's tracers see and count the runs inside, and not their sum again."""
+        # An order to a graph's state, and nothing that a model takes. Here it is none: the messages stay.
+        self.messages = [message for message in self.messages if not isinstance(message, RemoveMessage)]
         self.audience = Audience(self.parent.handlers, self.inner_handlers)
         self.audience.hide_usage(self.parent)
 
@@ -141,8 +143,7 @@ class GraphRun:
     def _input(self) -> dict[str, Any]:
         # Copies without ids: LangGraph merges messages that have the same one. Traces show these; the models get the
         # conversation as it was given, from the call's context.
-        shown = [m.model_copy(update={"id": None}) for m in self.messages if not isinstance(m, RemoveMessage)]
-        return {"messages": shown}
+        return {"messages": [message.model_copy(update={"id": None}) for message in self.messages]}
 
     def _config(
         self,
@@ -155,8 +156,10 @@ class GraphRun:
         inside = AsyncCallbackManager(handlers=[], parent_run_id=parent.run_id)
         inside.set_handlers(self.audience.inside(self.parameters))
         inside.add_tags(parent.inheritable_tags)
+        metadata = {}
         if parent.inheritable_metadata:
-            inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
+            metadata = without(parent.inheritable_metadata, self.parameters)
+            inside.add_metadata(metadata)
         handlers = self.audience.handlers
         # Copies: a patched manager adds to the lists that it is given, as OpenInference's does.
         listeners = AsyncCallbackManager(
@@ -170,7 +173,7 @@ class GraphRun:
             on_chunks=on_chunks,
             aggregator_kwargs=self.aggregator_kwargs,
             answer_form=self.answer_form,
-            told=((var_child_runnable_config.get() or {}).get("configurable", {}), parent.metadata),
+            told=((var_child_runnable_config.get() or {}).get("configurable", {}), _configurable.get() or {}, metadata),
         )
         return {"callbacks": inside, "configurable": call.as_configurable()}
 
@@ -235,6 +238,20 @@ def belonging_to(run: BaseRunManager | None) -> Iterator[None]:
         yield
     finally:
         _parent.reset(token)
+
+
+_configurable: ContextVar[Mapping[str, Any] | None] = ContextVar("moa_configurable", default=None)
+"""Of the config of the call."""
+
+
+@contextmanager
+def called_with(config: RunnableConfig | None) -> Iterator[None]:
+    """Have the runs inside know the caller's `configurable`, which core keeps from a model's hooks."""
+    token = _configurable.set((config or {}).get("configurable"))
+    try:
+        yield
+    finally:
+        _configurable.reset(token)
 
 
 def foresee_run(

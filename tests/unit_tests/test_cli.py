@@ -2,7 +2,7 @@ import json
 from typing import get_args
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import HumanMessage
 from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
@@ -200,10 +200,10 @@ def test_proposers_that_were_not_asked_are_no_calls():
     skipped = ChatMoA(**models, fan_out=unless_small_talk).invoke("Hi!")
     assert summarize(skipped.response_metadata["moa"], 1) == ["1 call · 1.0 s"]
     once_per_turn = ChatMoA(**models, fan_out="user_turn")
-    turn = [HumanMessage("Why?"), AIMessage("Because.")]
-    first, second = [once_per_turn.invoke(turn).response_metadata["moa"] for _ in range(2)]
-    assert summarize(first, 1) == ["3 calls · 1.0 s"]
-    assert summarize(second, 1) == ["1 call · 1.0 s"]
+    first = once_per_turn.invoke("Why?")
+    second = once_per_turn.invoke([HumanMessage("Why?"), first])
+    assert summarize(first.response_metadata["moa"], 1) == ["3 calls · 1.0 s"]
+    assert summarize(second.response_metadata["moa"], 1) == ["1 call · 1.0 s"]
 
 
 def test_a_chat_may_select_too(serve):

@@ -288,13 +288,12 @@ def test_references_join_a_users_turn_of_blocks_as_a_block(ask):
 
 def test_between_the_steps_of_a_turn_the_aggregators_prefix_is_the_same_to_the_byte(ask, together):
     """Peer bug 9 (Hermes 57675, 112358): guidance in the prefix took prompt cache hits from 85 % to 2 %."""
-    model, asked = over_http(together)
+    model, asked = over_http(together, **{"lab/writer": Reply(text=None, tool_calls=(WIRE_CALL,))})
     bound = model.bind_tools([weather], tool_choice="auto")
     conversation = [SystemMessage("Be brief."), HumanMessage("Is it raining?")]
     for step in range(4):
-        ask(bound, conversation)
-        call = AIMessage("", tool_calls=[{**CALL, "id": f"call_{step}"}])
-        conversation += [call, ToolMessage(f"rain {step}", tool_call_id=f"call_{step}")]
+        answer = ask(bound, conversation)
+        conversation += [answer, ToolMessage(f"rain {step}", tool_call_id=answer.tool_calls[0]["id"])]
     assert len(asked("a")) == len(asked("b")) == 1
     first, *later = asked("writer")
     assert len(later) == 3
