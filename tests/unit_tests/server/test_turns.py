@@ -1,11 +1,11 @@
 """An agent behind the server: its client strips metadata, and the proposers are asked once per user turn even so."""
 
-import httpx
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 
 from langchain_moa import ChatMoA
+from langchain_moa._models.transport import http_clients
 from tests.fakes import CallingChatModel, ScriptedChatModel
 
 TOOLS = [{"type": "function", "function": {"name": "look_up", "description": "Look it up.", "parameters": {}}}]
@@ -20,8 +20,8 @@ def served(serve):
         headers = {"x-app": http.headers["x-app"]}
         url = f"{http.base_url}/v1"
         options |= {"base_url": url, "api_key": "none", "default_headers": headers}
-        # A client of its own: those that the package shares belong to the event loop of the first call.
-        return ChatOpenAI(model="moa-1", http_async_client=httpx.AsyncClient(), **options).bind_tools(TOOLS)
+        # Not the clients that langchain-openai shares: they belong to the event loop of the first call.
+        return ChatOpenAI(model="moa-1", **http_clients(), **options).bind_tools(TOOLS)
 
     return proposer, aggregator, client
 
