@@ -39,8 +39,32 @@ class LeftBehindError(BaseException):
     """A call that nobody waits for was about to go on. No `Exception`: an SDK would try again."""
 
 
-_left_behind: ContextVar[tuple[threading.Event, ...]] = ContextVar("moa_left_behind", default=())
-"""In a thread: set when nobody waits for it any more, or for one of the calls around it."""
+class _Caller:
+    """Who waits for what a thread is doing."""
+
+    def __init__(self) -> None:
+        self.has_left = False
+        self._closers: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def leave(self) -> None:
+        """Wait no longer, and close what the thread may be reading from."""
+        with self._lock:  # nothing may be closed once it has been handed to somebody else
+            self.has_left = True
+            for close in self._closers:
+                close()
+
+    def add(self, close: Callable[[], None]) -> None:
+        with self._lock:
+            self._closers.append(close)
+
+    def remove(self, close: Callable[[], None]) -> None:
+        with self._lock:
+            self._closers.remove(close)
+
+
+_callers: ContextVar[tuple[_Caller, ...]] = ContextVar("moa_callers", default=())
+"""In a thread: who waits for it, and for the calls around it."""
 
 
 def check_not_left_behind() -> None:
@@ -49,8 +73,26 @@ def check_not_left_behind() -> None:
     Raises:
         LeftBehindError: Nobody does.
     """
-    if any(event.is_set() for event in _left_behind.get()):
-        raise LeftBehindError
+    for caller in _callers.get():
+        if caller.has_left:
+            raise LeftBehindError
+
+
+def when_left_behind(close: Callable[[], None]) -> Callable[[], None]:
+    """Have `close` called, from another thread and without blocking, when nobody waits for the running thread any more.
+
+    Returns:
+        What ends this. Once it has returned, `close` is not called.
+    """
+    callers = _callers.get()
+    for caller in callers:
+        caller.add(close)
+
+    def end() -> None:
+        for caller in callers:
+            caller.remove(close)
+
+    return end
 
 
 def start(coroutine: Coroutine[Any, Any, _Output]) -> Future[_Output]:
@@ -83,14 +125,17 @@ async def outcome(future: Future[_Output]) -> _Output:
 
 
 async def in_thread(function: Callable[[], _Output]) -> _Output:
-    """Return what a sync function returns in a thread of its own; it is left behind when this is cancelled."""
-    event = threading.Event()
+    """Return what a sync function returns in a thread of its own.
+
+    The thread is left behind when this is cancelled: see `check_not_left_behind` and `when_left_behind`.
+    """
+    caller = _Caller()
     context = copy_context()
-    context.run(_left_behind.set, (*_left_behind.get(), event))
+    context.run(_callers.set, (*_callers.get(), caller))
     try:
         return await outcome(run_in_thread(partial(context.run, function)))
     finally:
-        event.set()
+        caller.leave()
 
 
 async def call(model: Runnable[Any, _Output], input: Any, config: RunnableConfig, **kwargs: Any) -> _Output:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from itertools import chain, repeat
-from json import JSONDecodeError
 from operator import add
 from time import monotonic
 from typing import Any, NamedTuple
@@ -84,7 +83,7 @@ FAULTS = {
     "connection dropped":  Fault(broken("drop"),               "failed",  openai.APIConnectionError),
     "disconnect midway":   Fault(broken("disconnect"),         "failed",  openai.APIConnectionError),
     "stall midway":        Fault(broken("stall"),              "timeout", openai.APITimeoutError),
-    "broken JSON":         Fault(broken("bad_json"),           "failed",  JSONDecodeError),
+    "broken JSON":         Fault(broken("bad_json"),           "failed",  openai.APIError),
     "error event":         Fault(broken("error_event"),        "failed",  ValueError,                  openai.APIError),
     "empty choices":       Fault(broken("empty_choices"),      "failed",  IndexError,                  ""),
     "null content":        Fault((Reply(text=None),),          "empty",   ""),
