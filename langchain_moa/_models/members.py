@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -70,20 +70,14 @@ class Member(Participant):
 
 def to_members(
     proposers: Iterable[str | Proposer | Runnable[Any, Any]],
-    *,
-    temperature: float | None,
-    max_tokens: int | None,
-    timeout: float,
-    cache: bool = True,
+    sampling: Mapping[str, Any],
 ) -> list[Member]:
     """Build the members of a layer: one per sample, with names that are unique in it.
 
     Args:
         proposers: As the user wrote them.
-        temperature: For models given as strings.
-        max_tokens: For models given as strings.
-        timeout: Seconds that one answer may take.
-        cache: Whether models given as strings may answer from a cache.
+        sampling: What models given as strings are built with: arguments of `build_model`. Its `timeout` is how many
+            seconds any proposer may take.
     """
     as_proposers = [p if isinstance(p, Proposer) else Proposer(model=p) for p in proposers]
     samples = [p for p in as_proposers for _ in range(p.samples)]
@@ -91,15 +85,10 @@ def to_members(
     taken: set[str] = set()
     for proposer in samples:
         is_repeated = sum(_same(proposer.model, other.model) for other in samples) > 1
-        limit = timeout if proposer.timeout is None else proposer.timeout
+        own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens, "timeout": proposer.timeout}
+        options = {**sampling, **{name: value for name, value in own.items() if value is not None}}
         if isinstance(proposer.model, str):
-            model: Runnable[Any, Any] = build_model(
-                proposer.model,
-                temperature=temperature if proposer.temperature is None else proposer.temperature,
-                max_tokens=max_tokens if proposer.max_tokens is None else proposer.max_tokens,
-                timeout=limit,
-                cache=cache,
-            )
+            model: Runnable[Any, Any] = build_model(proposer.model, **options)
         else:
             model = proposer.model
         known_as = model_name(model)
@@ -110,7 +99,7 @@ def to_members(
                 _without_streaming(model, proposer, is_repeated=is_repeated),
                 name=name,
                 instructions=proposer.instructions,
-                timeout=limit,
+                timeout=options["timeout"],
             )
         )
     return members
