@@ -184,6 +184,11 @@ class ChatMoA(MoAOptions, BaseChatModel):
         # Core has a `stop` of its own here, which is the call's.
         return {"model": self.model, **self._mixture.identity, **options, "default_stop": self.stop}
 
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """Return the key of a cache's entry: what asks differently has another one, and a key is in none."""
+        # Core would take what `dumps` writes, in which a function is only a name (langchain-core 1.8).
+        return str(sorted({**self._get_invocation_params(stop=stop, **kwargs), **kwargs}.items()))
+
     def get_num_tokens(self, text: str) -> int:
         """Return about how many tokens a text has: the models inside need not agree."""
         return count_tokens_approximately([text])
@@ -411,7 +416,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
             return self
         if self.is_explicit:
             msg = (
-                f"The call names the line-up {model!r}, but this ChatMoA is built from its own proposers and aggregator. "
+                f"The call names the line-up {model!r}, but this ChatMoA has its own proposers and aggregator. "
                 f"Leave model out of the call, or ask ChatMoA(model={model!r})."
             )
             raise ValueError(msg)

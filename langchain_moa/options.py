@@ -177,7 +177,7 @@ class MoAOptions(BaseModel):
             elif field.alias:
                 names.add(field.alias)
         for unknown in (name for name in values if name not in names):
-            meant = get_close_matches(str(unknown), names, n=1)
+            meant = get_close_matches(str(unknown), names, n=1, cutoff=0.7)
             hint = f" Did you mean {meant[0]!r}?" if meant else ""
             if not hint and "model_kwargs" in names:
                 hint = f" To send it with every request, give model_kwargs={{{unknown!r}: ...}}."
