@@ -134,8 +134,9 @@ async def in_thread(function: Callable[[], _Output]) -> _Output:
     context.run(_callers.set, (*_callers.get(), caller))
     try:
         return await outcome(run_in_thread(partial(context.run, function)))
-    finally:
+    except BaseException:  # not at its end: a stream whose first token was read here goes on
         caller.leave()
+        raise
 
 
 async def call(model: Runnable[Any, _Output], input: Any, config: RunnableConfig, **kwargs: Any) -> _Output:
