@@ -29,3 +29,11 @@ class TestChatMoAUnit(ChatModelUnitTests):
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
         return {"TOGETHER_API_KEY": "test-key"}, {}, {"model": "default"}
+
+    @pytest.mark.xfail(
+        raises=ValueError,
+        reason="With allowed_objects='all' core loads only classes of its own table (langchain_core.load.mapping); "
+        "allowed_objects=[ChatMoA] loads them, see test_account.py.",
+    )
+    def test_serdes(self, model: BaseChatModel, snapshot: Any) -> None:
+        super().test_serdes(model, snapshot)
