@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import reduce
+from functools import lru_cache, reduce
 from importlib.metadata import version
 from operator import or_
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -17,23 +17,25 @@ from langchain_core.callbacks import (
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.messages.utils import count_tokens_approximately
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
-from pydantic import ConfigDict, PrivateAttr, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, model_validator
 
 from langchain_moa._messages.answers import to_chunk, to_result
+from langchain_moa._models.description import Description
 from langchain_moa._models.factory import unbound
 from langchain_moa._models.mixture import Mixture, resolve_mixture
 from langchain_moa._runtime.call_context import AnswerForm
 from langchain_moa._runtime.graph_run import GraphRun, belonging_to, called_with, current_run, foresee_run
 from langchain_moa._runtime.tracing import HandlerTypes
 from langchain_moa.graph import build_graph
-from langchain_moa.options import MoAOptions
+from langchain_moa.options import MoAOptions, documented
 from langchain_moa.state import MoAState
 
 _Model = TypeVar("_Model", bound="ChatMoA")
@@ -53,10 +55,18 @@ _OF_MODELS = {
     "fallback_aggregators",
     "temperature",
     "max_tokens",
+    "max_retries",
+    "model_kwargs",
+    "api_key",
+    "base_url",
 }
 _IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out"}
 
+# Other line-ups that calls have named and that are kept ready: each has a graph, and a user may send any name.
+_KEPT_LINEUPS = 8
 
+
+@documented
 class ChatMoA(MoAOptions, BaseChatModel):
     """Mixture of agents as one chat model: proposers answer side by side, an aggregator writes from their answers.
 
@@ -81,21 +91,30 @@ class ChatMoA(MoAOptions, BaseChatModel):
     the usage handler and whatever gets into every callback manager by itself (`get_openai_callback`, MLflow's autolog,
     OpenInference, OpenLLMetry) do without being named."""
 
-    stop: list[str] | None = None
+    stop: list[str] | None = Field(default=None, validation_alias=AliasChoices("stop", "stop_sequences"))
     """Stop sequences of the aggregator, unless a call has its own."""
 
     streaming: bool = False
     """Whether the aggregator streams its answer even when the whole answer is asked for."""
 
     _mixture: Mixture = PrivateAttr()
-    _others: dict[str, Self] = PrivateAttr(default_factory=dict)
+    _with_lineup: Callable[[str], Self] = PrivateAttr()
     _graph: CompiledStateGraph[MoAState, None, MessagesState, MessagesState] = PrivateAttr()
+
+    if not TYPE_CHECKING:  # checkers make the signature from the fields
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            if args:
+                msg = f"ChatMoA takes keyword arguments: write ChatMoA(model={args[0]!r})."
+                raise TypeError(msg if isinstance(args[0], str) else msg.replace(repr(args[0]), "..."))
+            super().__init__(**options)
 
     @model_validator(mode="after")
     def _compile(self) -> Self:
         if "model" not in self.model_fields_set and self.is_explicit:
             self.model = "moa"
         self._mixture = resolve_mixture(self, cache=self.cache is not False)
+        self._with_lineup = lru_cache(_KEPT_LINEUPS)(lambda name: self.model_copy(update={"model": name}))
         graph = build_graph(self._mixture, self)
         if self.profile is None:
             self.profile = self._mixture.profile()
@@ -137,6 +156,18 @@ class ChatMoA(MoAOptions, BaseChatModel):
         return aggregator
 
     @property
+    def model_name(self) -> str:
+        """The name under which answers and traces report the mixture: `model`."""
+        return self.model
+
+    def describe(self) -> str:
+        """Return who takes part, to be printed: the proposers of each layer, the aggregator, the calls per answer."""
+        return str(Description.of(self))
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return Description.of(self).brief()
+
+    @property
     def nesting(self) -> int:
         """How many mixtures there are inside of one another, this one included."""
         return self._mixture.nesting
@@ -153,6 +184,11 @@ class ChatMoA(MoAOptions, BaseChatModel):
         options["fan_out"] = self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out)
         # Core has a `stop` of its own here, which is the call's.
         return {"model": self.model, **self._mixture.identity, **options, "default_stop": self.stop}
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """Return the key of a cache's entry: what asks differently has another one, and a key is in none."""
+        # Core would take what `dumps` writes, in which a function is only a name (langchain-core 1.8).
+        return str(sorted({**self._get_invocation_params(stop=stop, **kwargs), **kwargs}.items()))
 
     def get_num_tokens(self, text: str) -> int:
         """Return about how many tokens a text has: the models inside need not agree."""
@@ -223,6 +259,16 @@ class ChatMoA(MoAOptions, BaseChatModel):
     def __reduce__(self) -> tuple[Any, ...]:
         return _build, (type(self), self._given())
 
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Return that LangChain's `dumps` and `load` can write and read it, as far as they can the models inside."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """What `dumps` leaves out, and the environment variable that `load` takes it from."""
+        return {"api_key": "TOGETHER_API_KEY"}
+
     def _given(self) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in self.model_fields_set}
         if given.get("profile") == self._mixture.profile():
@@ -271,6 +317,19 @@ class ChatMoA(MoAOptions, BaseChatModel):
         async with aclosing(run.astream()) as items:
             async for item in items:
                 yield to_chunk(item, run.label)
+
+    def generate(self, *args: Any, **kwargs: Any) -> LLMResult:
+        """Answer several conversations. See `BaseChatModel.generate`."""
+        return self._with_llm_output(super().generate(*args, **kwargs))
+
+    async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
+        """Answer several conversations. See `BaseChatModel.agenerate`."""
+        return self._with_llm_output(await super().agenerate(*args, **kwargs))
+
+    def _with_llm_output(self, result: LLMResult) -> LLMResult:
+        """Add the name and the usage, when all handlers have heard of the calls inside: they would count them twice."""
+        result.llm_output = {"token_usage": _token_usage(result), "model_name": self.model}
+        return result
 
     # -- The seam ----------------------------------------------------------------------------------------------------
     # Core calls `_stream` without a run manager (langchain PR 19684): the runs inside would have no parent. So each of
@@ -342,6 +401,8 @@ class ChatMoA(MoAOptions, BaseChatModel):
         if not messages:
             msg = "The conversation is empty: give at least one message."
             raise ValueError(msg)
+        _check_question(messages[-1])
+        _check_call(kwargs)
         mixture = self._named(kwargs.pop("model", None))
         form = _answer_form(kwargs)
         parameters = {
@@ -366,9 +427,18 @@ class ChatMoA(MoAOptions, BaseChatModel):
         """Return this model with another line-up, which a call has named."""
         if model is None or model == self.model:
             return self
-        if model not in self._others:
-            self._others[model] = self.model_copy(update={"model": model})
-        return self._others[model]
+        if self.is_explicit:
+            msg = (
+                f"The call names the line-up {model!r}, but this ChatMoA has its own proposers and aggregator. "
+                f"Leave model out of the call, or ask ChatMoA(model={model!r})."
+            )
+            raise ValueError(msg)
+        return self._with_lineup(model)
+
+
+# Options that are also arguments of a provider's request, and so of a call.
+_OF_A_CALL = {"model", "temperature", "max_tokens", "timeout"}
+_NOT_OF_A_CALL = (set(MoAOptions.model_fields) - _OF_A_CALL) | {"inner_handlers", "streaming"}
 
 
 def _answer_form(kwargs: dict[str, Any]) -> AnswerForm:
@@ -380,6 +450,56 @@ def _answer_form(kwargs: dict[str, Any]) -> AnswerForm:
     if kwargs.get("response_format") or (kwargs.get("extra_body") or {}).get("response_format"):
         return "schema"
     return bound or "text"
+
+
+def _check_question(last: BaseMessage) -> None:
+    """Refuse an empty question before it costs a call. Pictures, files and results of tools need no text.
+
+    Raises:
+        ValueError: The conversation ends with a message of the user that is empty.
+    """
+    blocks = last.content if isinstance(last.content, list) else [last.content]
+    texts = [block if isinstance(block, str) else block.get("text") for block in blocks if _is_text(block)]
+    if isinstance(last, HumanMessage) and len(texts) == len(blocks) and not "".join(filter(None, texts)).strip():
+        msg = "The last message of the user is empty: give a question."
+        raise ValueError(msg)
+
+
+def _is_text(block: str | dict[str, Any]) -> bool:
+    return isinstance(block, str) or block.get("type") == "text"
+
+
+def _check_call(kwargs: Mapping[str, Any]) -> None:
+    """Refuse options of the mixture among the arguments of a call, which are the aggregator's.
+
+    Raises:
+        ValueError: There is one.
+    """
+    if (option := next((name for name in kwargs if name in _NOT_OF_A_CALL), None)) is not None:
+        value = kwargs[option]
+        example = f"{option}={value!r}" if isinstance(value, str | int | float) else f"{option}=..."
+        msg = (
+            f"{option} is an option of the mixture, not of a call: write ChatMoA(..., {example}), or assign it: "
+            f"model.{option} = ..."
+        )
+        raise ValueError(msg if option != "api_key" else msg.replace(example, "api_key=..."))
+
+
+def _token_usage(result: LLMResult) -> dict[str, int]:
+    """Return the tokens of all answers in OpenAI's words; none of those that came from a cache."""
+    total: UsageMetadata | None = None
+    for generation in (one for several in result.generations for one in several):
+        if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
+            usage = generation.message.usage_metadata
+            if usage and "total_cost" not in usage:  # core's mark of a cached answer (langchain-core 1.8)
+                total = add_usage(total, usage)
+    if total is None:
+        return {}
+    return {
+        "prompt_tokens": total["input_tokens"],
+        "completion_tokens": total["output_tokens"],
+        "total_tokens": total["total_tokens"],
+    }
 
 
 def _build(cls: type[_Model], options: dict[str, Any]) -> _Model:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from langchain_core.runnables import Runnable
 from langgraph.graph import START, MessagesState, StateGraph
+from pydantic import SecretStr
 
 from langchain_moa._models.mixture import Mixture, resolve_mixture
 from langchain_moa._nodes.aggregator import AskAggregator
@@ -30,6 +31,10 @@ def create_moa_graph(
     temperature: float | None = None,
     max_tokens: int | None = None,
     timeout: float = 120,
+    max_retries: int | None = None,
+    model_kwargs: dict[str, Any] | None = None,
+    api_key: SecretStr | None = None,
+    base_url: str | None = None,
     quorum: int | float | None = None,
     grace: float = 0,
     deadline: float | None = None,

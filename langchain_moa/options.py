@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from langchain_moa.answer_keys import AnswerKey, matching
 from langchain_moa.lineups import RESERVE
-from langchain_moa.proposers import Proposer
+from langchain_moa.proposers import Proposer, check_model
 
 ProposerLike = str | Proposer | Runnable[Any, Any]
 """A model string, a chat model, a `Proposer`, or another Runnable from messages to a message."""
@@ -21,6 +30,18 @@ Gate = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
 """From the conversation to whether the proposers are asked."""
 
 
+_Options = TypeVar("_Options", bound=BaseModel)
+
+
+def documented(cls: type[_Options]) -> type[_Options]:
+    """Add the text of each option to a class's docstring, for `help()`."""
+    texts = ((name, field.description) for name, field in cls.model_fields.items() if field.description)
+    options = "\n".join(f"    {name}: {' '.join(text.split())}" for name, text in texts)
+    cls.__doc__ = f"{(cls.__doc__ or '').rstrip()}\n\nArgs:\n{options}\n"
+    return cls
+
+
+@documented
 class MoAOptions(BaseModel):
     """The options of a mixture, as `ChatMoA` and `create_moa_graph` take them.
 
@@ -63,6 +84,21 @@ class MoAOptions(BaseModel):
 
     timeout: float = Field(default=120, gt=0)
     """Seconds that one proposer may take, including retries. It is also the HTTP timeout of models given as strings."""
+
+    max_retries: int | None = Field(default=None, ge=0)
+    """Number of times that a failed request of a model given as a string is sent again. Default: 2, for models that
+    can."""
+
+    model_kwargs: dict[str, Any] | None = None
+    """Further arguments of every request of models given as strings, such as `{"top_p": 0.9}`."""
+
+    api_key: SecretStr | None = None
+    """Key for the models on Together that are given as strings. Default: the environment variable
+    `TOGETHER_API_KEY`."""
+
+    base_url: str | None = None
+    """Address of the API for the models on Together that are given as strings. Default: the environment variable
+    `TOGETHER_API_BASE`, or Together's own."""
 
     quorum: int | float | None = Field(default=None, gt=0)
     """Number of references that are enough: a count, or a fraction of the layer (0.5). Default: all."""
@@ -134,13 +170,56 @@ class MoAOptions(BaseModel):
         """Name the option that a misspelt one was probably meant to be."""
         if not isinstance(values, Mapping):
             return values
-        names = {field.alias or name for name, field in cls.model_fields.items()} | set(cls.model_fields)
+        names = set(cls.model_fields)
+        for field in cls.model_fields.values():
+            if isinstance(field.validation_alias, AliasChoices):
+                names.update(map(str, field.validation_alias.choices))
+            elif field.alias:
+                names.add(field.alias)
         for unknown in (name for name in values if name not in names):
-            meant = get_close_matches(str(unknown), names, n=1)
+            meant = get_close_matches(str(unknown), names, n=1, cutoff=0.7)
             hint = f" Did you mean {meant[0]!r}?" if meant else ""
+            if not hint and "model_kwargs" in names:
+                hint = f" To send it with every request, give model_kwargs={{{unknown!r}: ...}}."
             msg = f"{unknown!r} is no option of {cls.__name__}.{hint}"
             raise ValueError(msg)
         return values
+
+    @field_validator("proposers", "fallback_aggregators", mode="before")
+    @classmethod
+    def _are_models(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str | Proposer | Runnable):
+            example = repr(value) if isinstance(value, str) else type(value).__name__ + "(...)"
+            msg = f"{info.field_name} is a list: write {info.field_name}=[{example}]."
+            raise ValueError(msg)
+        if isinstance(value, Sequence):
+            for one in value:
+                check_model(one)
+                if isinstance(one, Proposer) and info.field_name != "proposers":
+                    raise ValueError(_not_an_aggregator(info.field_name))
+        return value
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _are_layers(cls, value: Any) -> Any:
+        for layer in value if isinstance(value, Sequence) else ():
+            if isinstance(layer, str | Proposer | Runnable):
+                msg = (
+                    "layers is a list of lists: write layers=[['lab/a', 'lab/b'], ['lab/c']], or proposers=[...] for a "
+                    "single layer."
+                )
+                raise ValueError(msg)
+            for one in layer if isinstance(layer, Sequence) else ():
+                check_model(one)
+        return value
+
+    @field_validator("aggregator", mode="before")
+    @classmethod
+    def _is_a_model(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Proposer):
+            raise ValueError(_not_an_aggregator(info.field_name))
+        check_model(value)
+        return value
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -164,3 +243,10 @@ class MoAOptions(BaseModel):
     def is_explicit(self) -> bool:
         """Whether the options name all who take part, so that `model` is only a label."""
         return self.aggregator is not None and (self.layers is not None or self.proposers is not None)
+
+
+def _not_an_aggregator(option: str | None) -> str:
+    return (
+        f"{option} takes models, not Proposers: give the model itself, {option}='lab/a' or a chat model with its own "
+        "temperature and max_tokens."
+    )

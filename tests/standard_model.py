@@ -13,6 +13,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from tests.openai_server import Reply
 
 
+@pytest.mark.filterwarnings("ignore:OpenAI may require a filename:UserWarning")  # the suite's PDF has none
 class ScriptedModelTests(ChatModelIntegrationTests):
     """LangChain's tests, with all that the scripted model can do, for a mixture behind whatever class is tested."""
 
@@ -20,6 +21,7 @@ class ScriptedModelTests(ChatModelIntegrationTests):
     def _pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # The suite downloads its pictures; what they show does not matter to a scripted model.
         monkeypatch.setattr(httpx, "get", lambda url, **_: httpx.Response(200, content=b"a picture"))
+        monkeypatch.setenv("LANGCHAIN_TESTS_USER_AGENT", "langchain-moa")
 
     @property
     def supports_json_mode(self) -> bool:
@@ -35,6 +37,22 @@ class ScriptedModelTests(ChatModelIntegrationTests):
 
     @property
     def supports_image_tool_message(self) -> bool:
+        return True
+
+    @property
+    def supports_pdf_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_audio_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_pdf_tool_message(self) -> bool:
+        return True
+
+    @property
+    def supports_anthropic_inputs(self) -> bool:
         return True
 
     @property

@@ -24,7 +24,7 @@ def to_result(answer: AIMessage, model: str) -> ChatResult:
     usage = total_usage(metadata["moa"])
     update = {"id": None, "usage_metadata": usage, "response_metadata": metadata}
     message = answer.model_copy(update=update)
-    return ChatResult(generations=[ChatGeneration(message=message)], llm_output={"model_name": model})
+    return ChatResult(generations=[ChatGeneration(message=message)])
 
 
 def to_chunk(item: AIMessage, model: str) -> ChatGenerationChunk:

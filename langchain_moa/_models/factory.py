@@ -91,6 +91,19 @@ _PROVIDERS = {
 # What the classes call an option, if they don't call it by its name.
 _OTHER_NAMES = {"max_tokens": ("max_output_tokens", "num_predict")}
 
+# Options that are not for `model_kwargs`.
+_OPTIONS = {
+    "model",
+    "temperature",
+    "max_tokens",
+    "timeout",
+    "max_retries",
+    "model_kwargs",
+    "api_key",
+    "base_url",
+    "cache",
+}
+
 # Whose models may see what the environment says about an account at OpenAI.
 _OPENAI_ACCOUNTS = ("openai", "azure_openai")
 
@@ -234,6 +247,7 @@ def _build(spec: str, name: str, provider: str, known: _Provider, given: dict[st
         msg = f"Model {spec!r} needs a package: pip install {package.replace('_', '-')}"
         raise ImportError(msg, name=error.name) from error
     named = {"path": name} if provider == "local" and name.endswith(".gguf") else {"model": name}
+    given = _with_fields_of(cls, given)
     arguments = {"max_retries": _MAX_RETRIES, "stream_usage": True}
     arguments = {option: value for option, value in arguments.items() if _name_in(cls, option)} | given
     converted: dict[str, Any] = {}
@@ -279,6 +293,18 @@ def _name_in(cls: type[BaseChatModel], option: str) -> str | None:
     fields: dict[str, FieldInfo] = cls.model_fields
     taken = {*fields, *(info.alias for info in fields.values())}
     return next((name for name in (option, *_OTHER_NAMES.get(option, ())) if name in taken), None)
+
+
+def _with_fields_of(cls: type[BaseChatModel], given: dict[str, Any]) -> dict[str, Any]:
+    """Return options with those in `model_kwargs` for which the class has a field, such as `top_p`, as its own."""
+    kwargs = given.get("model_kwargs", {})
+    own = {name: value for name, value in kwargs.items() if _name_in(cls, name)}
+    if twice := sorted(own.keys() & (_OPTIONS | given.keys())):
+        msg = f"{twice[0]} is an option of its own: give it outside of model_kwargs."
+        raise ValueError(msg)
+    rest = {name: value for name, value in kwargs.items() if name not in own}
+    given = {name: value for name, value in given.items() if name != "model_kwargs"}
+    return given | own | ({"model_kwargs": rest} if rest else {})
 
 
 def _can_not_take(spec: str, option: str, cls: type[BaseChatModel]) -> ValueError:

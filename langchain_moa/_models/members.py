@@ -9,7 +9,6 @@ from typing import Any, Self
 from langchain_core.language_models import ModelProfile
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableBinding
-from pydantic import SecretStr
 
 from langchain_moa._messages.cache_control import for_provider
 from langchain_moa._messages.conversation import adviser_view, fitting_content
@@ -74,28 +73,14 @@ class Member(Participant):
 
 def to_members(
     proposers: Iterable[str | Proposer | Runnable[Any, Any]],
-    *,
-    temperature: float | None,
-    max_tokens: int | None,
-    timeout: float,
-    max_retries: int | None = None,
-    model_kwargs: Mapping[str, Any] | None = None,
-    api_key: SecretStr | None = None,
-    base_url: str | None = None,
-    cache: bool = True,
+    sampling: Mapping[str, Any],
 ) -> list[Member]:
     """Build the members of a layer: one per sample, with names that are unique in it.
 
     Args:
         proposers: As the user wrote them.
-        temperature: For models given as strings.
-        max_tokens: For models given as strings.
-        timeout: Seconds that one answer may take.
-        max_retries: For models given as strings, as are the next three: see `build_model`.
-        model_kwargs: Further arguments of every request.
-        api_key: For Together.
-        base_url: For Together.
-        cache: Whether models given as strings may answer from a cache.
+        sampling: What models given as strings are built with: arguments of `build_model`. Its `timeout` is how many
+            seconds any proposer may take.
     """
     as_proposers = [p if isinstance(p, Proposer) else Proposer(model=p) for p in proposers]
     samples = [p for p in as_proposers for _ in range(p.samples)]
@@ -103,19 +88,10 @@ def to_members(
     taken: set[str] = set()
     for proposer in samples:
         is_repeated = sum(_same(proposer.model, other.model) for other in samples) > 1
-        limit = timeout if proposer.timeout is None else proposer.timeout
+        own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens, "timeout": proposer.timeout}
+        options = {**sampling, **{name: value for name, value in own.items() if value is not None}}
         if isinstance(proposer.model, str):
-            model: Runnable[Any, Any] = build_model(
-                proposer.model,
-                temperature=temperature if proposer.temperature is None else proposer.temperature,
-                max_tokens=max_tokens if proposer.max_tokens is None else proposer.max_tokens,
-                timeout=limit,
-                max_retries=max_retries,
-                model_kwargs=model_kwargs,
-                api_key=api_key,
-                base_url=base_url,
-                cache=cache,
-            )
+            model: Runnable[Any, Any] = build_model(proposer.model, **options)
         else:
             model = proposer.model
         known_as = model_name(model)
@@ -126,7 +102,7 @@ def to_members(
                 _without_streaming(model, proposer, is_repeated=is_repeated),
                 name=name,
                 instructions=proposer.instructions,
-                timeout=limit,
+                timeout=options["timeout"],
             )
         )
     return members

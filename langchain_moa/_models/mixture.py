@@ -116,13 +116,17 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
         "temperature": _first(options.temperature, lineup and lineup.temperature, Lineup.temperature),
         "max_tokens": _first(options.max_tokens, lineup and lineup.max_tokens, Lineup.max_tokens),
         "timeout": options.timeout,
+        "max_retries": options.max_retries,
+        "model_kwargs": options.model_kwargs,
+        "api_key": options.api_key,
+        "base_url": options.base_url,
         "cache": cache,
     }
     if options.layers is None:
-        members = to_members(_first(options.proposers, lineup and lineup.proposers), **sampling)
+        members = to_members(_first(options.proposers, lineup and lineup.proposers), sampling)
         layers = [members] * _first(options.rounds, lineup and lineup.rounds, 1)
     else:
-        layers = [to_members(layer, **sampling) for layer in options.layers]
+        layers = [to_members(layer, sampling) for layer in options.layers]
     writers = [_first(options.aggregator, lineup and lineup.aggregator), *options.fallback_aggregators]
     mixture = Mixture(
         layers=layers,

@@ -136,7 +136,7 @@ async def in_thread(function: Callable[[], _Output]) -> _Output:
     context.run(_callers.set, (*_callers.get(), caller))
     try:
         return await outcome(run_in_thread(partial(context.run, function)))
-    except BaseException:
+    except BaseException:  # not at its end: a stream whose first token was read here goes on
         caller.leave()
         raise
 

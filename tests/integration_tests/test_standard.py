@@ -33,7 +33,7 @@ class TestChatMoAOverHTTP(ScriptedModelTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"proposers": ["lab/a", "lab/b", "lab/c"], "aggregator": "lab/writer"}
+        return {"model": "together-moa-lite"}
 
 
 @needs_local_model

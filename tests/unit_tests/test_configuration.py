@@ -139,7 +139,7 @@ def test_a_string_names_a_provider_or_a_model_on_together(monkeypatch):
 @pytest.mark.usefixtures("key")
 def test_repeated_samples_are_not_cached_single_ones_are():
     options = {"temperature": None, "max_tokens": None, "timeout": 1}
-    repeated = to_members(["lab/a", Proposer(model="lab/a"), "lab/b"], **options)
+    repeated = to_members(["lab/a", Proposer(model="lab/a"), "lab/b"], options)
     assert [member.model.cache for member in repeated] == [False, False, None]
 
 

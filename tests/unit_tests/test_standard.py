@@ -11,6 +11,8 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 from langchain_moa import ChatMoA
 
 
+# `test_serdes` calls two of core's own functions that warn: one is in beta, one is deprecated.
+@pytest.mark.filterwarnings("ignore:The function `load` is in beta", "ignore:The method `BaseChatModel.dict`")
 class TestChatMoAUnit(ChatModelUnitTests):
     @pytest.fixture(autouse=True)
     def _key(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,10 +27,13 @@ class TestChatMoAUnit(ChatModelUnitTests):
         return {"model": "cookbook"}
 
     @property
-    def standard_chat_model_params(self) -> dict[str, Any]:
-        """Keys and retries belong to the providers' models."""
-        return {"temperature": 0, "max_tokens": 100, "timeout": 60, "stop": []}
-
-    @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
         return {"TOGETHER_API_KEY": "test-key"}, {}, {"model": "default"}
+
+    @pytest.mark.xfail(
+        raises=ValueError,
+        reason="With allowed_objects='all' core loads only classes of its own table (langchain_core.load.mapping); "
+        "allowed_objects=[ChatMoA] loads them, see test_account.py.",
+    )
+    def test_serdes(self, model: BaseChatModel, snapshot: Any) -> None:
+        super().test_serdes(model, snapshot)

@@ -167,10 +167,10 @@ def test_the_catalogue_follows_the_callers_system_message_and_the_persona_follow
 TEXT = [{"type": "text", "text": " "}]
 HISTORIES = {
     "a trailing assistant turn": [HumanMessage("Hi"), AIMessage("Hello")],
-    "an empty user turn": [HumanMessage("Hi"), AIMessage("Hello"), HumanMessage("")],
-    "a blank user turn": [HumanMessage("Hi"), AIMessage("Hello"), HumanMessage(" \n")],
-    "a user turn without blocks": [HumanMessage("Hi"), AIMessage("Hello"), HumanMessage([])],
-    "a user turn of an empty block": [HumanMessage("Hi"), AIMessage("Hello"), HumanMessage(TEXT)],
+    "an empty user turn": [HumanMessage(""), AIMessage("Hello"), HumanMessage("Hi")],
+    "a blank user turn": [HumanMessage("Hi"), HumanMessage(" \n"), AIMessage("Hello")],
+    "a user turn without blocks": [HumanMessage("Hi"), HumanMessage([]), AIMessage("Hello")],
+    "a user turn of an empty block": [HumanMessage("Hi"), HumanMessage(TEXT), AIMessage("Hello")],
     "two user turns in a row": [HumanMessage("Hi"), HumanMessage("there")],
     "two user turns, text and blocks": [HumanMessage("Hi"), HumanMessage([{"type": "text", "text": "there"}])],
     "two assistant turns in a row": [HumanMessage("Hi"), AIMessage("a"), AIMessage("b"), HumanMessage("?")],

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from langchain_moa.cli import mixture_options as options
 
 
-def lineups(debug: options.Debug = False) -> None:
-    """List the line-ups with their sources."""
+def lineups(
+    name: Annotated[str | None, typer.Argument(metavar="LINEUP", help="Describe this one.")] = None,
+    debug: options.Debug = False,
+) -> None:
+    """List the line-ups with their sources, or describe one."""
+    if name is not None:
+        _describe(name)
+        return
     from rich.console import Console
 
     from langchain_moa.cli.mixture_options import describe_proposer
@@ -40,3 +50,13 @@ def lineups(debug: options.Debug = False) -> None:
             for name, x in LINEUPS.items()
         ]
     print_rows(console, header, rows, whole=1)
+
+
+def _describe(name: str) -> None:
+    from langchain_moa._models.description import Description
+    from langchain_moa.lineups import get_lineup
+    from langchain_moa.options import MoAOptions
+
+    lineup = get_lineup(name)
+    typer.echo(Description.of(MoAOptions(model=name)))
+    typer.echo(f"\n{lineup.description}\nSource: {lineup.source}, {lineup.date}")

@@ -1,0 +1,130 @@
+"""Who takes part in a mixture, in words."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from langchain_core.runnables import Runnable, RunnableWithFallbacks
+
+from langchain_moa._models.factory import model_name
+from langchain_moa.lineups import get_lineup
+from langchain_moa.options import MoAOptions, ProposerLike
+from langchain_moa.proposers import Proposer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """Who takes part in a mixture, by name. No model is built for it, so it needs no key."""
+
+    layers: list[dict[str, int]]
+    """For each layer the proposers, and how many answers each gives."""
+
+    aggregator: str
+    fallbacks: list[str]
+    aggregation: str
+    window: int | None
+
+    options: MoAOptions
+
+    @classmethod
+    def of(cls, options: MoAOptions) -> Self:
+        """Describe the mixture that options make.
+
+        Raises:
+            ValueError: The line-up that they name is unknown.
+        """
+        lineup = None if options.is_explicit else get_lineup(options.model)
+        layers: Sequence[Sequence[ProposerLike]]
+        if options.layers is not None:
+            layers = options.layers
+        else:
+            proposers = options.proposers if options.proposers is not None else lineup.proposers if lineup else ()
+            layers = [proposers] * (options.rounds or (lineup.rounds if lineup else 1))
+        first = options.aggregator or (lineup.aggregator if lineup else "")
+        writers = [name for writer in (first, *options.fallback_aggregators) for name in _names(writer)]
+        return cls(
+            layers=[_counted(layer) for layer in layers],
+            aggregator=writers[0],
+            fallbacks=writers[1:],
+            aggregation=options.aggregation,
+            window=options.window or (lineup.window if lineup else None),
+            options=options,
+        )
+
+    def __str__(self) -> str:
+        """Say it in a line each for the layers, the aggregator and the calls."""
+        rows = [(f"Layer {number}", ", ".join(_with_counts(layer))) for number, layer in enumerate(self.layers, 1)]
+        rows.append(("Aggregator", self.aggregator))
+        if self.fallbacks:
+            rows.append(("Fallbacks", ", ".join(self.fallbacks)))
+        rows.append(("Aggregation", self._aggregation()))
+        rows.append(("Calls per answer", self._calls()))
+        width = max(len(label) for label, _ in rows) + 2
+        return "\n".join([self.options.model, *(f"  {label + ':':{width}}{text}" for label, text in rows)])
+
+    def brief(self) -> list[tuple[str, Any]]:
+        """Return the names and values that a `repr` shows."""
+        layers = [_with_counts(layer) for layer in self.layers]
+        if all(layer == layers[0] for layer in layers):
+            taking_part = [("proposers", layers[0] if layers else []), ("rounds", len(layers))]
+        else:
+            taking_part = [("layers", layers)]
+        return [("model", self.options.model), *taking_part, ("aggregator", self.aggregator)]
+
+    def _aggregation(self) -> str:
+        text = self.aggregation
+        if self.aggregation == "select" and self.options.debias:
+            text += ", both orders"
+        return f"{text}, {self.window} references at a time" if self.window else text
+
+    def _calls(self) -> str:
+        """Return how many model calls one answer takes if nothing fails, or the least and the most of them."""
+        asked = sum(sum(layer.values()) for layer in self.layers)
+        references = sum(self.layers[-1].values()) if self.layers else 0
+        least, most = self._aggregator_calls(references)
+        return f"{asked + least}" if least == most else f"{asked + least} to {asked + most}"
+
+    def _aggregator_calls(self, references: int) -> tuple[int, int]:
+        writing = _passes(references, self.window, self.options.reserve)
+        if self.aggregation == "vote":  # the aggregator writes when there is no winner
+            return 0, writing
+        if self.aggregation == "select":
+            verdicts = 0 if references < 2 else _passes(references, self.window, 1)
+            # With both orders the aggregator writes when the verdicts differ.
+            return (2 * verdicts, 2 * verdicts + writing) if self.options.debias and verdicts else (verdicts, verdicts)
+        return (writing + 1, writing + 1) if self.aggregation == "analyze" else (writing, writing)
+
+
+def _passes(references: int, window: int | None, reserve: int) -> int:
+    if window is None or references <= window:
+        return 1
+    return 1 + math.ceil((references - window) / (window - reserve))
+
+
+def _counted(proposers: Sequence[ProposerLike]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for proposer in proposers:
+        if isinstance(proposer, Proposer):
+            name = _name(proposer.model)
+            counts[f"{name} ({proposer.name})" if proposer.name else name] += proposer.samples
+        else:
+            counts[_name(proposer)] += 1
+    return dict(counts)
+
+
+def _with_counts(layer: dict[str, int]) -> list[str]:
+    return [name if count == 1 else f"{name} x{count}" for name, count in layer.items()]
+
+
+def _names(writer: str | Runnable[Any, Any]) -> list[str]:
+    if isinstance(writer, RunnableWithFallbacks) and writer.exception_key is None:
+        return [name for model in writer.runnables for name in _names(model)]
+    return [_name(writer)]
+
+
+def _name(model: str | Runnable[Any, Any]) -> str:
+    return model if isinstance(model, str) else model_name(model)
