@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import fields
 from functools import reduce
 from importlib.metadata import version
 from operator import or_
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -25,29 +24,40 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from langchain_moa._aggregation.aggregation import Mode
-from langchain_moa._messages.prompts import PromptName
 from langchain_moa._models.factory import unbound
-from langchain_moa._models.mixture import Mixture, ProposerLike, resolve_mixture
-from langchain_moa._nodes.layer import ReferencePlacement
+from langchain_moa._models.mixture import Mixture, resolve_mixture
+from langchain_moa._runtime.call_context import AnswerForm
 from langchain_moa._runtime.graph_run import GraphRun, belonging_to, current_run, foresee_run
-from langchain_moa._runtime.results import to_chunk, to_result, with_usage
+from langchain_moa._runtime.results import to_chunk, to_result
 from langchain_moa._runtime.tracing import HandlerTypes
-from langchain_moa._runtime.turn_references import FanOut
-from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.graph import build_graph
-from langchain_moa.lineups import RESERVE
-from langchain_moa.options import Options
+from langchain_moa.options import MoAOptions
 from langchain_moa.state import MoAState
 
 _Model = TypeVar("_Model", bound="ChatMoA")
 
+# Argument with which `bind_tools` and `with_structured_output` say what they bind.
+_ANSWER_FORM = "moa_answer_form"
+
 _VERSION = version("langchain-moa")
 
+# Options that no model inside tells of.
+_OF_MODELS = {
+    "model",
+    "proposers",
+    "rounds",
+    "layers",
+    "aggregator",
+    "fallback_aggregators",
+    "temperature",
+    "max_tokens",
+}
+_IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out"}
 
-class ChatMoA(BaseChatModel):
+
+class ChatMoA(MoAOptions, BaseChatModel):
     """Mixture of agents as one chat model: proposers answer side by side, an aggregator writes from their answers.
 
     Inside is a LangGraph graph, `graph`. To the caller it is one chat model; a tracer sees every call.
@@ -64,99 +74,17 @@ class ChatMoA(BaseChatModel):
         ValueError: At construction, when the options contradict each other or a key is missing.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    model: str = "default"
-    """A line-up's name. With explicit proposers and aggregator only a label, then `"moa"` unless given."""
-
-    proposers: list[ProposerLike] | None = None
-    """Who answers in each layer: model strings, chat models, `Proposer`s or other Runnables. Default: the line-up's."""
-
-    rounds: int | None = Field(default=None, ge=1)
-    """How often the proposers answer, from round 2 on with references. Default: the line-up's, or 1."""
-
-    layers: list[list[ProposerLike]] | None = None
-    """Proposer layers, first to last, instead of `proposers` and `rounds`. The paper counts the aggregator as one."""
-
-    aggregator: str | Runnable[Any, Any] | None = None
-    """The model that writes the answer and streams. Default: the line-up's."""
-
-    fallback_aggregators: list[str | Runnable[Any, Any]] = Field(default_factory=list)
-    """Tried in order when the aggregator fails before its first token."""
-
-    temperature: float | None = Field(default=None, ge=0)
-    """Of models given as strings; a model object keeps its own. Default: the line-up's, or 0.7."""
-
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Of models given as strings; a model object keeps its own. Default: the line-up's, or 2048."""
-
-    timeout: float = Field(default=120, gt=0)
-    """Seconds that one proposer may take, tries again included; also the HTTP timeout of models given as strings."""
-
-    quorum: int | float | None = Field(default=None, gt=0)
-    """References that are enough: a count, or a fraction of the layer (0.5). Default: all."""
-
-    grace: float = Field(default=0, ge=0)
-    """Seconds that stragglers still get once the quorum is there; then they are cancelled."""
-
-    deadline: float | None = Field(default=None, gt=0)
-    """Seconds for the whole call, to the aggregator's last token. Each layer may take an even share of what is left, so
-    that the aggregator always gets one. Default: none."""
-
-    min_references: int = Field(default=1, ge=0)
-    """Fewer references than this after a layer are a failure."""
-
-    on_failure: Literal["raise", "aggregate_alone"] = "raise"
-    """After a failure: raise `ProposersFailedError`, or let the aggregator answer without any reference."""
-
-    aggregation: Mode = "synthesize"
-    """How references become the answer: the aggregator writes it from them; as the judge it `"select"`s the best one;
-    proposals `"vote"`; or it `"analyze"`s them first. With tools or a schema it always synthesizes."""
-
-    debias: bool = False
-    """Select: ask the judge twice, with the candidates in both orders, and synthesize when the verdicts differ."""
-
-    answer_key: AnswerKey | str | None = None
-    r"""Vote: from a proposal's text to what it answers (see `langchain_moa.answer_keys`), or a regular expression whose
-    first group, or all of it, is the answer. Default: what is in the last `\boxed{}`, else an option letter, else a
-    number."""
-
-    window: int | None = Field(default=None, ge=2)
-    """Most references that the aggregator sees at once; with more it works in passes (Self-MoA-Seq, arXiv 2502.00674).
-    Default: the line-up's, or all."""
-
-    reserve: int = Field(default=RESERVE, ge=1)
-    """Places in the window that the synthesis so far takes, so that it counts for more."""
-
-    prompt: PromptName = "paper"
-    """How references are shown: as the paper has it, or `"fenced"`, each between marks and named untrusted."""
-
-    shuffle: bool = False
-    """Show references in a random order; it is in the answer's `response_metadata["moa"]["order"]`."""
-
-    shuffle_seed: int = 0
-    """The same seed gives the same order for the same question."""
-
-    reference_placement: ReferencePlacement = "auto"
-    """Where references go: `"system"`, in front, as the paper has it; `"tail"`, after the conversation, so that an
-    agent's steps share a prefix that prompt caches know; `"auto"`: tail when tools are bound, else system."""
-
-    fan_out: FanOut = "auto"
-    """When the proposers are asked: `"always"`; `"user_turn"`, once per message of the user; a callable or a Runnable
-    from the messages to a bool (see `langchain_moa.gates`); `"auto"`: user_turn when tools are bound, else always."""
-
-    include_references: bool = False
-    """Put the references' texts into the answer's `response_metadata["moa"]`."""
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     inner_handlers: HandlerTypes = ()
-    """Callback handler classes that see every call inside. LangChain's tracers and the usage handler do by themselves;
-    name Langfuse's `CallbackHandler` or MLflow's `MlflowLangchainTracer`, which are none."""
+    """Callback handler classes that see every call inside. LangChain's tracers and the usage handler do without being
+    named; Langfuse's `CallbackHandler`, for example, does not."""
 
     stop: list[str] | None = None
-    """Where the aggregator stops writing, unless a call says otherwise."""
+    """Stop sequences of the aggregator, unless a call has its own."""
 
     streaming: bool = False
-    """Let the aggregator stream also when the answer is asked for as a whole."""
+    """Whether the aggregator streams its answer even when the whole answer is asked for."""
 
     _mixture: Mixture = PrivateAttr()
     _others: dict[str, Self] = PrivateAttr(default_factory=dict)
@@ -164,29 +92,30 @@ class ChatMoA(BaseChatModel):
 
     @model_validator(mode="after")
     def _compile(self) -> Self:
-        if "model" not in self.model_fields_set and self.aggregator is not None and (self.proposers or self.layers):
+        if "model" not in self.model_fields_set and self.is_explicit:
             self.model = "moa"
-        self._mixture = resolve_mixture(
-            model=self.model,
-            proposers=self.proposers,
-            rounds=self.rounds,
-            layers=self.layers,
-            aggregator=self.aggregator,
-            fallback_aggregators=self.fallback_aggregators,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            timeout=self.timeout,
-            cache=self.cache is not False,
-        )
-        options = Options(**{option.name: getattr(self, option.name) for option in fields(Options)})
-        graph = build_graph(self._mixture, options)
-        # Without `checkpointer=False` a graph around this model would keep every proposal in its database.
-        compiled = graph.compile(checkpointer=False, name="MoA")
-        self._graph = compiled.with_config(recursion_limit=len(graph.nodes) + 2)
+        self._mixture = resolve_mixture(self, cache=self.cache is not False)
+        graph = build_graph(self._mixture, self)
         if self.profile is None:
             self.profile = self._mixture.profile()
         self._add_version("langchain-moa", _VERSION)
+        # Without `checkpointer=False` a graph around this model would keep every proposal in its database.
+        compiled = graph.compile(checkpointer=False, name="MoA")
+        self._graph = compiled.with_config(recursion_limit=len(graph.nodes) + 2)
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign an option: it is checked as at construction, and takes effect at the next call."""
+        if name not in type(self).model_fields or not self._is_built:
+            super().__setattr__(name, value)
+            return
+        other = self.model_copy(update={name: value})
+        for attribute in ("__dict__", "__pydantic_fields_set__", "__pydantic_private__"):
+            object.__setattr__(self, attribute, getattr(other, attribute))
+
+    @property
+    def _is_built(self) -> bool:
+        return "_graph" in (self.__pydantic_private__ or {})
 
     @property
     def graph(self) -> CompiledStateGraph[MoAState, None, MessagesState, MessagesState]:
@@ -218,19 +147,11 @@ class ChatMoA(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What two models have in common when they share an entry of a cache; traces show it too."""
-        rules = {
-            "limits": [self.timeout, self.quorum, self.grace, self.deadline, self.min_references],
-            "on_failure": self.on_failure,
-            "reference_placement": self.reference_placement,
-            "include_references": self.include_references,
-            # Core has a `stop` of its own here, which is the call's.
-            "default_stop": self.stop,
-            "aggregation": [self.aggregation, self.debias, self.window, self.reserve, self.prompt],
-            "shuffle": self.shuffle and self.shuffle_seed,
-            "answer_key": repr(self.answer_key),
-            "fan_out": self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out),
-        }
-        return {"model": self.model, **self._mixture.identity, **rules}
+        options = self.model_dump(include=_IDENTIFYING)
+        options["answer_key"] = repr(self.answer_key)
+        options["fan_out"] = self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out)
+        # Core has a `stop` of its own here, which is the call's.
+        return {"model": self.model, **self._mixture.identity, **options, "default_stop": self.stop}
 
     def get_num_tokens(self, text: str) -> int:
         """Return about how many tokens a text has: the models inside need not agree."""
@@ -258,7 +179,9 @@ class ChatMoA(BaseChatModel):
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        return self._bind_like(self.aggregator_model.bind_tools(tools, **kwargs))
+        bound = self.aggregator_model.bind_tools(tools, **kwargs)
+        has_schema = any(kwargs.get(name) for name in ("response_format", "strict_schema"))
+        return self._bind_like(bound, form="tools" if tools else "schema" if has_schema else "text")
 
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
@@ -275,13 +198,14 @@ class ChatMoA(BaseChatModel):
         asked, *parsers = structured.steps
         own: Runnable[Any, Any]
         if isinstance(asked, RunnableParallel):
-            own = RunnableParallel(raw=self._bind_like(asked.steps__["raw"]))
+            own = RunnableParallel(raw=self._bind_like(asked.steps__["raw"], form="schema"))
         else:
-            own = self._bind_like(asked)
+            own = self._bind_like(asked, form="schema")
         return reduce(or_, parsers, own)
 
-    def _bind_like(self, bound: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        return self.bind(**bound.kwargs)
+    def _bind_like(self, bound: Any, *, form: AnswerForm) -> Runnable[LanguageModelInput, AIMessage]:
+        """Return this model with the arguments that the aggregator has bound, in whatever form its provider takes."""
+        return self.bind(**bound.kwargs, **{_ANSWER_FORM: form})
 
     # -- Copies are built anew from the fields: a graph can be neither pickled nor changed ---------------------------
 
@@ -375,25 +299,24 @@ class ChatMoA(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.stream`."""
-        config, run = foresee_run(config, self.callbacks, CallbackManager)
+        config, run = foresee_run(config, self.callbacks, CallbackManager, self.inner_handlers)
         chunks = super().stream(input, config, **kwargs)
         with belonging_to(run):
             first = next(chunks)
-        yield with_usage(first)
-        for chunk in chunks:
-            yield with_usage(chunk)
+        yield first
+        yield from chunks
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream the aggregator's answer. See `BaseChatModel.astream`."""
-        config, run = foresee_run(config, self.callbacks, AsyncCallbackManager)
+        config, run = foresee_run(config, self.callbacks, AsyncCallbackManager, self.inner_handlers)
         async with aclosing(cast("AsyncGenerator[AIMessageChunk]", super().astream(input, config, **kwargs))) as chunks:
             with belonging_to(run):
                 first = await anext(chunks)
-            yield with_usage(first)
+            yield first
             async for chunk in chunks:
-                yield with_usage(chunk)
+                yield chunk
 
     def _run(
         self,
@@ -407,6 +330,7 @@ class ChatMoA(BaseChatModel):
             msg = "The conversation is empty: give at least one message."
             raise ValueError(msg)
         mixture = self._named(kwargs.pop("model", None))
+        form = _answer_form(kwargs)
         parameters = {
             **self._get_ls_params_with_defaults(stop=stop, **kwargs),
             **self._get_invocation_params(stop=stop, **kwargs),
@@ -419,6 +343,7 @@ class ChatMoA(BaseChatModel):
             messages=messages,
             parent=run_manager or current_run(),
             aggregator_kwargs=kwargs,
+            answer_form=form,
             parameters=parameters,
             inner_handlers=self.inner_handlers,
             deadline=self.deadline,
@@ -431,6 +356,17 @@ class ChatMoA(BaseChatModel):
         if model not in self._others:
             self._others[model] = self.model_copy(update={"model": model})
         return self._others[model]
+
+
+def _answer_form(kwargs: dict[str, Any]) -> AnswerForm:
+    """Return what the aggregator answers with in a call; `bind_tools` and `with_structured_output` know it."""
+    bound: AnswerForm | None = kwargs.pop(_ANSWER_FORM, None)
+    if kwargs.get("tools"):
+        return "tools"
+    # Arguments of a call that were not bound by these two; in the request's body where the SDK is not to parse.
+    if kwargs.get("response_format") or (kwargs.get("extra_body") or {}).get("response_format"):
+        return "schema"
+    return bound or "text"
 
 
 def _build(cls: type[_Model], options: dict[str, Any]) -> _Model:

@@ -4,6 +4,8 @@
   + MoAError                              base of ours
     - ProposersFailedError  (ModelError)  too few proposers of a layer answered; .layer, .errors by proposer name
     - DeadlineError         (TimeoutError) a call was not finished at its deadline
+    - FirstTokenTimeoutError (TimeoutError) an aggregator gave no token in time
+    - EmptyAnswerError      (ModelError)  an aggregator ended without a word
     - LocalModelError                     the embedded local model can't be found, loaded or fetched
     - DatasetError          (ValueError)  a benchmark's file is missing or malformed; .path, .line
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from langchain_core.exceptions import LangChainException, ModelError, ModelTimeoutError
 
@@ -48,6 +51,34 @@ class DeadlineError(MoAError, ModelTimeoutError, TimeoutError):
     """A call was not finished at its deadline."""
 
     is_retryable = True
+
+
+class FirstTokenTimeoutError(MoAError, ModelTimeoutError, TimeoutError):
+    """An aggregator gave no token within `first_token_timeout`."""
+
+    is_retryable = True
+
+    def __init__(self, model: str, seconds: float) -> None:
+        super().__init__(f"{model!r} gave no token within {seconds:g} seconds (first_token_timeout)")
+        self.model = model
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self.seconds)
+
+
+class EmptyAnswerError(MoAError, ModelError):
+    """An aggregator ended without text, reasoning or a tool call."""
+
+    is_retryable = True
+
+    def __init__(self, model: str, finish_reason: str | None) -> None:
+        super().__init__(f"{model!r} gave an empty answer (finish reason: {finish_reason})")
+        self.model = model
+        self.finish_reason = finish_reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self.finish_reason)
 
 
 class LocalModelError(MoAError):

@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
 
 from langchain_moa._messages.conversation import adviser_view, reference_text
 from langchain_moa._messages.endings import ending
-from langchain_moa._models.factory import build_model, quiet
+from langchain_moa._models.factory import build_model, without_streaming
 from langchain_moa.answer_keys import AnswerKey, answer_of, final_answer
 
 # What a question that two cheap models agree on should take at most.
@@ -72,7 +72,7 @@ def _scout(model: str | Runnable[Any, Any], answer_key: AnswerKey) -> Runnable[A
     if isinstance(model, str):
         model = build_model(model, temperature=None, max_tokens=_SCOUTS_TOKENS, timeout=_SCOUTS_SECONDS)
     read = RunnableLambda(partial(_read, answer_key=answer_key), name="answer_key")
-    asked: Runnable[Any, Any] = quiet(model) | read
+    asked: Runnable[Any, Any] = without_streaming(model) | read
     return RunnableLambda(partial(adviser_view, tools=())) | asked.with_fallbacks([RunnableLambda(_nothing)])
 
 

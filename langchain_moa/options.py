@@ -1,68 +1,166 @@
-"""How a mixture works, whoever takes part in it."""
+"""`MoAOptions`: every option of a mixture, with its text and its checks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal, Self
 
-from langchain_moa._aggregation.aggregation import Aggregation, Mode
-from langchain_moa._messages.prompts import PROMPTS, PromptName
-from langchain_moa._nodes.layer import ReferencePlacement, Rules
-from langchain_moa._runtime.layer_clock import Limits, Quorum
-from langchain_moa._runtime.turn_references import FanOut
-from langchain_moa.answer_keys import AnswerKey, final_answer, matching
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from langchain_moa.answer_keys import AnswerKey, matching
+from langchain_moa.lineups import RESERVE
+from langchain_moa.proposers import Proposer
+
+ProposerLike = str | Proposer | Runnable[Any, Any]
+"""A model string, a chat model, a `Proposer`, or another Runnable from messages to a message."""
+
+Gate = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
+"""From the conversation to whether the proposers are asked."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The options of `ChatMoA` and `create_moa_graph` that are not about models, by the same names."""
+class MoAOptions(BaseModel):
+    """The options of a mixture, as `ChatMoA` and `create_moa_graph` take them.
 
-    quorum: Quorum
-    grace: float
-    deadline: float | None
-    min_references: int
-    on_failure: Literal["raise", "aggregate_alone"]
-    aggregation: Mode
-    debias: bool
-    answer_key: AnswerKey | str | None
-    window: int | None
-    reserve: int
-    prompt: PromptName
-    reference_placement: ReferencePlacement
-    shuffle: bool
-    shuffle_seed: int
-    fan_out: FanOut
-    include_references: bool
+    Raises:
+        ValueError: The options contradict each other.
+    """
 
-    def rules(self) -> Rules:
-        """Return what holds for every layer."""
-        return Rules(
-            limits=Limits(quorum=self.quorum, grace=self.grace, deadline=self.deadline),
-            min_references=self.min_references,
-            on_failure=self.on_failure,
-            reference_placement=self.reference_placement,
-            render=PROMPTS[self.prompt],
-            shuffle_seed=self.shuffle_seed if self.shuffle else None,
-        )
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
-    def how(self, window: int | None) -> Aggregation:
-        """Return the way from the last layer's references to the answer.
+    model: str = "default"
+    """Name of a line-up. With explicit proposers and aggregator it is only a label, `"moa"` by default."""
 
-        Args:
-            window: The line-up's.
+    proposers: Sequence[ProposerLike] | None = None
+    """The proposers of each layer: model strings, chat models, `Proposer`s or other Runnables. Default: the
+    line-up's."""
 
-        Raises:
-            ValueError: The options contradict each other.
-        """
-        key = self.answer_key
-        if key is not None and self.aggregation != "vote":
+    rounds: int | None = Field(default=None, ge=1)
+    """Number of proposer layers that `proposers` forms; from the second on they see references. Default: the line-up's,
+    or 1."""
+
+    layers: Sequence[Sequence[ProposerLike]] | None = None
+    """Proposer layers, first to last, instead of `proposers` and `rounds`. The paper counts the aggregator as one
+    more layer."""
+
+    aggregator: str | Runnable[Any, Any] | None = None
+    """Model that writes the answer and streams it. Default: the line-up's."""
+
+    fallback_aggregators: Sequence[str | Runnable[Any, Any]] = ()
+    """Models that are tried in this order when the aggregator fails before its first token."""
+
+    temperature: float | None = Field(default=None, ge=0)
+    """Sampling temperature of models given as strings; a model object keeps its own. Default: the line-up's, or
+    0.7."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Maximum number of tokens per reply of models given as strings; a model object keeps its own. Default: the
+    line-up's, or 2048."""
+
+    timeout: float = Field(default=120, gt=0)
+    """Seconds that one proposer may take, including retries. It is also the HTTP timeout of models given as strings."""
+
+    quorum: int | float | None = Field(default=None, gt=0)
+    """Number of references that are enough: a count, or a fraction of the layer (0.5). Default: all."""
+
+    grace: float = Field(default=0, ge=0)
+    """Seconds that slower proposers still get once the quorum is reached; then they are cancelled."""
+
+    deadline: float | None = Field(default=None, gt=0)
+    """Seconds for the whole call, to the aggregator's last token. Each layer may use an even share of the time that is
+    left, so that the aggregator always has some. Default: none."""
+
+    first_token_timeout: float | None = Field(default=None, gt=0)
+    """Seconds until the aggregator's first token, including retries; then the next of `fallback_aggregators` is tried.
+    An answer that is not streamed has its first token when it is complete. Default: `timeout`."""
+
+    min_references: int = Field(default=1, ge=0)
+    """Minimum number of references per layer. With fewer the layer has failed, see `on_failure`."""
+
+    on_failure: Literal["raise", "aggregate_alone"] = "raise"
+    """What to do when a layer has failed: raise `ProposersFailedError`, or let the aggregator answer without
+    references."""
+
+    aggregation: Literal["synthesize", "select", "vote", "analyze"] = "synthesize"
+    """How references become the answer: the aggregator writes it from them (`"synthesize"`), chooses the best one
+    (`"select"`) or analyzes them before it writes (`"analyze"`), or the proposals vote (`"vote"`). With tools or a
+    schema the aggregator always synthesizes."""
+
+    debias: bool = False
+    """For `aggregation="select"`: ask the judge twice, with the candidates in both orders, and synthesize when the
+    verdicts differ."""
+
+    answer_key: AnswerKey | str | None = None
+    r"""For `aggregation="vote"`: a function from a proposal's text to its answer (see `langchain_moa.answer_keys`), or
+    a regular expression whose first group, or whole match, is the answer. Default: the last `\boxed{}`, else an option
+    letter, else a number."""
+
+    window: int | None = Field(default=None, ge=2)
+    """Maximum number of references that one call sees; with more of them they are aggregated in passes (Self-MoA-Seq,
+    arXiv 2502.00674). Default: the line-up's, or all."""
+
+    reserve: int = Field(default=RESERVE, ge=1)
+    """Places in the window that the synthesis of the previous passes takes, so that it counts for more."""
+
+    prompt: Literal["paper", "fenced"] = "paper"
+    """How references are shown: as in the paper, or `"fenced"`, each between marks and declared untrusted."""
+
+    shuffle: bool = False
+    """Show references in a random order, which is reported in `response_metadata["moa"]["order"]`."""
+
+    shuffle_seed: int = 0
+    """Seed of the random order; the same seed and question give the same order."""
+
+    reference_placement: Literal["auto", "system", "tail"] = "auto"
+    """Where references go: `"system"`, in the system message as in the paper; `"tail"`, after the conversation, so
+    that the steps of an agent share a prefix that prompt caches know; `"auto"`: tail when tools are bound, else
+    system."""
+
+    fan_out: Literal["auto", "always", "user_turn"] | Gate = "auto"
+    """When the proposers are asked: `"always"`; `"user_turn"`, once per message of the user; or a gate, a callable or
+    Runnable from the messages to a bool (see `langchain_moa.gates`). `"auto"`: user_turn when tools are bound, else
+    always."""
+
+    include_references: bool = False
+    """Include the references' texts in the answer's `response_metadata["moa"]`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_every_option(cls, values: Any) -> Any:
+        """Name the option that a misspelt one was probably meant to be."""
+        if not isinstance(values, Mapping):
+            return values
+        names = {field.alias or name for name, field in cls.model_fields.items()} | set(cls.model_fields)
+        for unknown in (name for name in values if name not in names):
+            meant = get_close_matches(str(unknown), names, n=1)
+            hint = f" Did you mean {meant[0]!r}?" if meant else ""
+            msg = f"{unknown!r} is no option of {cls.__name__}.{hint}"
+            raise ValueError(msg)
+        return values
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.layers is not None and (self.proposers is not None or self.rounds is not None):
+            msg = "layers spells out every layer: give either layers, or proposers and rounds."
+            raise ValueError(msg)
+        if self.debias and self.aggregation != "select":
+            msg = f"debias is for aggregation='select', not {self.aggregation!r}."
+            raise ValueError(msg)
+        if self.answer_key is not None and self.aggregation != "vote":
             msg = f"answer_key is for aggregation='vote', not {self.aggregation!r}."
             raise ValueError(msg)
-        return Aggregation(
-            mode=self.aggregation,
-            debias=self.debias,
-            answer_key=matching(key) if isinstance(key, str) else key or final_answer,
-            window=window if self.window is None else self.window,
-            reserve=self.reserve,
-            render=PROMPTS[self.prompt],
-        )
+        if isinstance(self.answer_key, str):
+            matching(self.answer_key)
+        if self.window is not None and self.reserve >= self.window:
+            msg = f"reserve is {self.reserve}; give at least 1, and less than the window of {self.window}."
+            raise ValueError(msg)
+        return self
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the options name all who take part, so that `model` is only a label."""
+        return self.aggregator is not None and (self.layers is not None or self.proposers is not None)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages.ai import UsageMetadata
 from langgraph.channels import Topic
 from langgraph.graph import MessagesState
 from typing_extensions import TypedDict
 
-from langchain_moa._runtime.run_state import PerRun, Shared
+from langchain_moa._runtime.run_state import PerRun, RunState
 
-Status = Literal["ok", "failed", "timeout", "cancelled", "empty", "truncated", "skipped"]
+Status = Literal["ok", "failed", "timeout", "cancelled", "empty", "truncated", "filtered", "skipped"]
+"""What became of a call; `truncated` and `filtered` replies are neither votes nor candidates, nor do they count for a
+quorum."""
 
 
 class Reference(TypedDict):
@@ -28,6 +30,9 @@ class ProposerCall(TypedDict):
     proposer: str
     model: str
     status: Status
+    finish_reason: str | None
+    """Why the reply ended, in the provider's own word."""
+
     seconds: float
     usage: UsageMetadata | None
     error: str | None
@@ -49,13 +54,16 @@ class Failure(TypedDict):
 
 
 class GateCall(TypedDict):
-    """What became of the rule that decides whether the proposers are asked."""
+    """What the gate decided."""
 
     asked: bool
-    """Whether they are."""
+    """Whether the proposers are asked."""
 
     usage: dict[str, UsageMetadata]
-    """Of the models that the rule has asked, by name."""
+    """Tokens that the gate's own models used, by model name."""
+
+    degraded: NotRequired[list[dict[str, Any]]]
+    """Models of the gate that failed."""
 
 
 class MoAState(MessagesState):
@@ -71,7 +79,7 @@ class MoAState(MessagesState):
     """By node, so that a turn writes over the one before."""
 
     gate: GateCall
-    """With a rule in `fan_out`: what it said."""
+    """With a gate in `fan_out`: what it decided."""
 
-    shared: Annotated[Shared, PerRun]
+    run: Annotated[RunState, PerRun]
     """What the nodes of this run share."""

@@ -82,8 +82,8 @@ def model_identity(model: Runnable[Any, Any]) -> Any:
     return {**inner.asdict(), **arguments, "key": key}
 
 
-def quiet(model: Runnable[Any, Any], *, cache: bool = True) -> Runnable[Any, Any]:
-    """Return a copy of a model that answers as a whole: nobody outside hears its tokens.
+def without_streaming(model: Runnable[Any, Any], *, cache: bool = True) -> Runnable[Any, Any]:
+    """Return a copy of a model that answers as a whole, whoever listens for tokens.
 
     Args:
         model: A chat model; another Runnable is returned as it is.

@@ -4,33 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
+from langchain_core.language_models import ModelProfile
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableBinding
 
+from langchain_moa._messages.cache_control import for_provider
 from langchain_moa._messages.conversation import adviser_view, fitting_content
 from langchain_moa._messages.prompts import with_system
-from langchain_moa._models.factory import build_model, model_name, model_profile, quiet
+from langchain_moa._models.factory import build_model, model_name, model_profile, unbound, without_streaming
+from langchain_moa._models.provider import provider_of
 from langchain_moa.proposers import Proposer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Member:
-    """One proposer of one layer, ready to be asked."""
+class Participant:
+    """A model that takes part, and what has to be known of it at every call."""
+
+    model: Runnable[Any, Any]
+    model_name: str
+    profile: ModelProfile | None
+    provider: str | None
+    """`_llm_type` of a chat model."""
+
+    max_tokens: int | None
+    """Maximum number of tokens that it may write, as far as it says so."""
+
+    @classmethod
+    def of(cls, model: Runnable[Any, Any], **details: Any) -> Self:
+        """Return the participant that a model is."""
+        return cls(
+            model=model,
+            model_name=model_name(model),
+            profile=model_profile(model),
+            provider=provider_of(model),
+            max_tokens=_max_tokens(model),
+            **details,
+        )
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that it takes; `None` when it does not say."""
+        return (self.profile or {}).get("max_input_tokens")
+
+    def takes(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Return a conversation without what this model does not take: kinds of content, marks of other providers."""
+        return for_provider(fitting_content(messages, self.profile), self.provider)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Member(Participant):
+    """One proposer of one layer."""
 
     name: str
-    model: Runnable[Any, Any]
-    """Who is asked."""
-
-    model_name: str
     instructions: str | None
     timeout: float
     """Seconds that one answer may take."""
 
     def view(self, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
         """Return what this proposer sees of the conversation, before any references."""
-        seen = fitting_content(adviser_view(messages, tools), model_profile(self.model))
+        seen = self.takes(adviser_view(messages, tools))
         return with_system(seen, self.instructions) if self.instructions else seen
 
 
@@ -72,10 +106,9 @@ def to_members(
         name = _unique(proposer.name or known_as.rpartition("/")[2].lower(), taken)
         taken.add(name)
         members.append(
-            Member(
+            Member.of(
+                _without_streaming(model, proposer, is_repeated=is_repeated),
                 name=name,
-                model=_quiet(model, proposer, is_repeated=is_repeated),
-                model_name=known_as,
                 instructions=proposer.instructions,
                 timeout=limit,
             )
@@ -87,14 +120,25 @@ def _same(model: str | Runnable[Any, Any], other: str | Runnable[Any, Any]) -> b
     return model == other if isinstance(model, str) else model is other
 
 
-def _quiet(model: Runnable[Any, Any], proposer: Proposer, *, is_repeated: bool) -> Runnable[Any, Any]:
-    """Return the model as it is asked: never token by token, with the proposer's own sampling."""
+def _without_streaming(model: Runnable[Any, Any], proposer: Proposer, *, is_repeated: bool) -> Runnable[Any, Any]:
+    """Return the model as it is asked: for whole answers, with the proposer's own sampling."""
     # From a cache, all samples would be the same.
-    silent = quiet(model, cache=not is_repeated)
+    asked = without_streaming(model, cache=not is_repeated)
     own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens}
     if isinstance(proposer.model, str) or not (own := {k: v for k, v in own.items() if v is not None}):
-        return silent
-    return silent.bind(**own)
+        return asked
+    return asked.bind(**own)
+
+
+def _max_tokens(model: Runnable[Any, Any]) -> int | None:
+    """Return the maximum number of tokens that a model says it may write, by any of the names that packages use."""
+    bound = model.kwargs if isinstance(model, RunnableBinding) else {}
+    inner = unbound(model)
+    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict"):
+        for value in (bound.get(name), getattr(inner, name, None)):
+            if isinstance(value, int) and value > 0:
+                return value
+    return None
 
 
 def _unique(name: str, taken: set[str]) -> str:

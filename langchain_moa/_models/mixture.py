@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import ModelProfile
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
-from langchain_moa._models.factory import build_model, model_identity, model_profile, nesting
-from langchain_moa._models.members import Member, to_members
-from langchain_moa._runtime.layer_clock import Limits
+from langchain_moa._models.factory import build_model, model_identity, nesting
+from langchain_moa._models.members import Member, Participant, to_members
+from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.lineups import Lineup, get_lineup
-from langchain_moa.proposers import Proposer
-
-ProposerLike = str | Proposer | Runnable[Any, Any]
-"""What a user may write for a proposer."""
-
+from langchain_moa.options import MoAOptions
 
 # Every level multiplies the calls.
 _MAX_NESTING = 4
@@ -26,28 +21,31 @@ _MAX_NESTING = 4
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mixture:
-    """Who takes part."""
+    """The models that take part."""
 
     layers: list[list[Member]]
-    aggregators: list[Runnable[Any, Any]]
-    """The one that writes the answer, then those that are tried when it fails."""
+    aggregators: list[Participant]
+    """The model that writes the answer, then those that are tried when it fails."""
 
     window: int | None = None
-    """The line-up's: most references that the aggregator sees at once."""
+    """Maximum number of references that one call sees."""
 
     @property
     def aggregator(self) -> Runnable[Any, Any]:
-        """Who writes the answer, if nothing fails."""
-        return self.aggregators[0]
+        """The model that writes the answer, if nothing fails."""
+        return self.aggregators[0].model
 
     @property
     def nesting(self) -> int:
-        """How many mixtures there are inside of one another, this one included."""
-        inner = [*self.aggregators, *(member.model for layer in self.layers for member in layer)]
-        return 1 + max(nesting(model) for model in inner)
+        """Number of mixtures inside of one another, this one included."""
+        return 1 + max(nesting(each.model) for each in self._all)
 
-    def check(self, min_references: int, limits: Limits) -> None:
-        """Check that the layers can give that many references.
+    @property
+    def _all(self) -> list[Participant]:
+        return [*self.aggregators, *(member for layer in self.layers for member in layer)]
+
+    def check(self, options: MoAOptions) -> None:
+        """Check that the layers can give what the options ask of them.
 
         Raises:
             ValueError: One of them can't, or there are none.
@@ -58,19 +56,24 @@ class Mixture:
         if not self.layers:
             msg = "layers is empty: give at least one layer of proposers."
             raise ValueError(msg)
+        least, quorum = options.min_references, options.quorum
         for number, members in enumerate(self.layers, 1):
             if not members:
                 msg = f"Layer {number} has no proposers: give at least one."
                 raise ValueError(msg)
-            if min_references > len(members):
-                msg = f"min_references is {min_references}, but layer {number} has only {len(members)} proposers."
+            if least > len(members):
+                msg = f"min_references is {least}, but layer {number} has only {len(members)} proposers."
                 raise ValueError(msg)
-            if not 1 <= limits.needed(len(members)) <= len(members):
-                msg = f"quorum is {limits.quorum}; layer {number} has {len(members)} proposers: give a count of 1 to "
+            needed = needed_references(quorum, len(members))
+            if not 1 <= needed <= len(members):
+                msg = f"quorum is {quorum}; layer {number} has {len(members)} proposers: give a count of 1 to "
                 raise ValueError(msg + f"{len(members)}, or a fraction of them such as 0.5.")
-            if min_references > limits.needed(len(members)):
-                msg = f"min_references is {min_references}, more than the quorum of {limits.quorum} of layer {number}."
+            if least > needed:
+                msg = f"min_references is {least}, more than the quorum of {quorum} of layer {number}."
                 raise ValueError(msg)
+        if self.window is not None and options.reserve >= self.window:
+            msg = f"reserve is {options.reserve}; give at least 1, and less than the window of {self.window}."
+            raise ValueError(msg)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -80,64 +83,59 @@ class Mixture:
                 [{"instructions": member.instructions, "model": model_identity(member.model)} for member in members]
                 for members in self.layers
             ],
-            "aggregators": [model_identity(aggregator) for aggregator in self.aggregators],
+            "aggregators": [model_identity(aggregator.model) for aggregator in self.aggregators],
+            "window": self.window,
         }
 
     def profile(self) -> ModelProfile | None:
         """Return what the mixture can take and do: what its aggregator can, in the smallest window of all."""
-        profile = model_profile(self.aggregator)
+        profile = self.aggregators[0].profile
         if profile is None:
             return None
-        profiles = [profile, *(model_profile(member.model) or {} for layer in self.layers for member in layer)]
-        windows = [known["max_input_tokens"] for known in profiles if known.get("max_input_tokens")]
+        windows = [each.window for each in self._all if each.window]
         return {**profile, "max_input_tokens": min(windows)} if windows else profile
 
 
-def resolve_mixture(
-    *,
-    model: str | None,
-    proposers: Sequence[ProposerLike] | None,
-    rounds: int | None,
-    layers: Sequence[Sequence[ProposerLike]] | None,
-    aggregator: str | Runnable[Any, Any] | None,
-    fallback_aggregators: Sequence[str | Runnable[Any, Any]],
-    temperature: float | None,
-    max_tokens: int | None,
-    timeout: float,
-    cache: bool = True,
-) -> Mixture:
-    """Fill in from the line-up what the user left out, check that it fits together, and build the models.
+def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
+    """Build the models that the options name, with what they leave out filled in from the line-up.
+
+    Args:
+        options: The user's.
+        cache: Whether models given as strings may answer from a cache.
 
     Raises:
-        ValueError: It does not fit together; the text names the option and says what to do.
+        ValueError: The options don't fit together; the text names the option and says what to do.
     """
-    if layers is not None and (proposers is not None or rounds is not None):
-        msg = "layers spells out every layer: give either layers, or proposers and rounds."
-        raise ValueError(msg)
-    # With explicit proposers and aggregator the model's name is a label only.
-    explicit = aggregator is not None and (layers is not None or proposers is not None)
-    lineup = None if explicit else get_lineup(model or "default")
-    if rounds is not None and rounds < 1:
-        msg = f"rounds is {rounds}; it must be at least 1."
-        raise ValueError(msg)
+    lineup = None if options.is_explicit else get_lineup(options.model)
     sampling = {
-        "temperature": _first(temperature, lineup and lineup.temperature, Lineup.temperature),
-        "max_tokens": _first(max_tokens, lineup and lineup.max_tokens, Lineup.max_tokens),
-        "timeout": timeout,
+        "temperature": _first(options.temperature, lineup and lineup.temperature, Lineup.temperature),
+        "max_tokens": _first(options.max_tokens, lineup and lineup.max_tokens, Lineup.max_tokens),
+        "timeout": options.timeout,
         "cache": cache,
     }
-    if layers is None:
-        members = to_members(_first(proposers, lineup and lineup.proposers), **sampling)
-        member_layers = [members] * _first(rounds, lineup and lineup.rounds, 1)
+    if options.layers is None:
+        members = to_members(_first(options.proposers, lineup and lineup.proposers), **sampling)
+        layers = [members] * _first(options.rounds, lineup and lineup.rounds, 1)
     else:
-        member_layers = [to_members(layer, **sampling) for layer in layers]
-    writers = [_first(aggregator, lineup and lineup.aggregator), *fallback_aggregators]
-    return Mixture(
-        layers=member_layers,
-        aggregators=[build_model(writer, **sampling) if isinstance(writer, str) else writer for writer in writers],
-        window=lineup.window if lineup else None,
+        layers = [to_members(layer, **sampling) for layer in options.layers]
+    writers = [_first(options.aggregator, lineup and lineup.aggregator), *options.fallback_aggregators]
+    mixture = Mixture(
+        layers=layers,
+        aggregators=[participant for writer in writers for participant in _to_participants(writer, sampling)],
+        window=_first(options.window, lineup and lineup.window, None),
     )
+    mixture.check(options)
+    return mixture
+
+
+def _to_participants(writer: str | Runnable[Any, Any], sampling: dict[str, Any]) -> list[Participant]:
+    """Return the aggregators that a writer stands for: a model with fallbacks is an aggregator and its fallbacks."""
+    if isinstance(writer, str):
+        return [Participant.of(build_model(writer, **sampling))]
+    if isinstance(writer, RunnableWithFallbacks) and writer.exception_key is None:
+        return [each for model in writer.runnables for each in _to_participants(model, sampling)]
+    return [Participant.of(writer)]
 
 
 def _first(*values: Any) -> Any:
-    return next(value for value in values if value is not None)
+    return next((value for value in values if value is not None), None)

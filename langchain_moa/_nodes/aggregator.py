@@ -2,212 +2,302 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+import logging
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import AIMessageChunk
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
+from pydantic import BaseModel
 
-from langchain_moa._aggregation.aggregation import Aggregation, Mode, Outcome, plan
-from langchain_moa._aggregation.judge import Asking, Judges
-from langchain_moa._messages.conversation import adviser_view, fitting_content
-from langchain_moa._models.factory import model_name, model_profile
-from langchain_moa._nodes.layer import Layer, Question
-from langchain_moa._nodes.writing import Attempt
-from langchain_moa._runtime.events import Event, child_config, current_call, current_tools, emit, is_plain
+from langchain_moa._aggregation.analyze import Analysis, analyze
+from langchain_moa._aggregation.judge import Judge
+from langchain_moa._aggregation.outcome import Outcome, UnusableReplyError, reason
+from langchain_moa._aggregation.select import Choice, VerdictsDisagreeError, select
+from langchain_moa._aggregation.synthesize import in_passes, synthesize
+from langchain_moa._aggregation.vote import vote
+from langchain_moa._messages.conversation import adviser_view
+from langchain_moa._messages.endings import ending
+from langchain_moa._messages.prompts import PROMPTS, Render
+from langchain_moa._models.members import Participant
+from langchain_moa._nodes.attempt import Attempt
+from langchain_moa._nodes.layer import Layer
+from langchain_moa._nodes.turns import Turns
+from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode
-from langchain_moa._runtime.turn_references import Turns
+from langchain_moa._runtime.turn_references import turn_references
+from langchain_moa.answer_keys import AnswerKey
+from langchain_moa.exceptions import describe
 from langchain_moa.state import MoAState, Reference
+
+logger = logging.getLogger(__name__)
+
+# What a judge answers with, by the way to aggregate that needs one.
+_SCHEMAS: Mapping[str, type[BaseModel]] = {"select": Choice, "analyze": Analysis}
 
 
 class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
     """A node: the answer, with what the proposers did in its metadata."""
 
     def __init__(
-        self, models: Sequence[Runnable[Any, Any]], *, how: Aggregation, layers: Sequence[Layer], turns: Turns
+        self,
+        aggregators: Sequence[Participant],
+        *,
+        layers: Sequence[Layer],
+        turns: Turns,
+        answer_key: AnswerKey,
+        window: int | None,
     ) -> None:
-        """Keep who is asked.
+        """Prepare the node.
 
         Args:
-            models: Who writes the answer, then who is tried when the one before fails before its first token.
-            how: The way from references to an answer.
+            aggregators: The model that writes the answer, then those that are tried when it fails.
             layers: All layers, first to last.
-            turns: Is told that a turn has its answer.
+            turns: Keeps the references for later steps of the user's turn.
+            answer_key: From a proposal's text to what it votes for.
+            window: Maximum number of references that one call sees; `None`: all.
 
         Raises:
-            ValueError: The models can't judge, and this way needs a judge.
+            ValueError: A model takes no schema, and this way to aggregate needs one.
         """
-        self._models = models
-        self._how = how
-        self._layers = layers
-        self._turns = turns
-        self._judges = Judges(models, how)
+        options = layers[-1].options
+        self.aggregators = aggregators
+        self.judges = [Judge(aggregator, _SCHEMAS.get(options.aggregation)) for aggregator in aggregators]
+        self.layers = layers
+        self.turns = turns
+        self.answer_key = answer_key
+        self.window = window
+        self.options = options
+        self.render = PROMPTS[options.prompt]
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
-        """Carry out the plan, then ask the aggregator, and if need be its fallbacks."""
-        work = self._begin(input, config or {})
-        await emit([work.layer.ended(input)], work.config)
-        for asking in work.steps(self._judges):
-            await emit(work.opening(), work.config)
-            await asking.ask()
-        for attempt in work.attempts():
-            await emit(work.opening(attempt.model), work.config)
-            await attempt.ask()
-        return self._update(work)
-
-    def _begin(self, state: MoAState, config: RunnableConfig) -> _Work:
-        how = self._how if is_plain(config) else replace(self._how, mode="synthesize")
-        return _Work(how=how, layer=self._layers[-1], state=state, config=config, models=self._models)
-
-    def _update(self, work: _Work) -> dict[str, Any]:
-        """Write the answer at the end of the conversation, with an account of all calls in its metadata."""
-        state, outcome, answer, written = work.state, work.outcome, work.answer, work.written
-        degraded = _degraded(self._layers, state, by=outcome.by)
-        if not work.references and not work.layer.is_skipped(state):
-            degraded.append({"reason": "aggregated_alone", "layer": work.layer.number})
-        trimmed = [step["step"] for step in work.steps_taken if "references_trimmed" in step]
-        degraded += [{"reason": "references_trimmed", "step": step} for step in trimmed]
-        degraded += [*map(dict, outcome.degraded), *work.failed]
-        if written and written.question.references_trimmed:
-            degraded.append({"reason": "references_trimmed"})
-        account: dict[str, Any] = {
-            "layers": [layer.calls(state) for layer in self._layers],
-            "aggregator": written and written.account(),
-            "aggregation": outcome.by,
-            "degraded": degraded,
-            **outcome.account,
-        }
-        if work.steps_taken:
-            account["steps"] = work.steps_taken
-        if "gate" in state:
-            account["gate"] = state["gate"]
-        if work.layer.rules.shuffle_seed is not None:
-            account["order"] = [layer.order(state) for layer in self._layers]
-        self._turns.current(state, work.config).answered()
-        metadata = {**answer.response_metadata, "moa": account}
-        return {"messages": [answer.model_copy(update={"response_metadata": metadata})]}
+        """Aggregate the references, and write the answer."""
+        return {"messages": [await _Run(self, input, config or {}).answer()]}
 
 
-@dataclass(kw_only=True, eq=False)
-class _Work:
-    """One run of the node: what it starts from, and how far it is."""
+class _Run:
+    """One run of the node."""
 
-    how: Aggregation
-    layer: Layer
-    """The last one."""
+    def __init__(self, node: AskAggregator, state: MoAState, config: RunnableConfig) -> None:
+        self._node = node
+        self._state = state
+        self._config = config
+        self._context: CallContext = call_context(config)
+        self._layer = node.layers[-1]
+        given = self._context.messages
+        self._conversation = state["messages"] if given is None else list(given)
+        self._references = self._layer.references(state)
+        self._steps: list[dict[str, Any]] = []
+        self._failed: list[dict[str, Any]] = []
+        """Entries of `degraded`: the models that failed before another one answered in their place."""
+        self._is_announced = False
 
-    state: MoAState
-    config: RunnableConfig
-    models: Sequence[Runnable[Any, Any]]
-    outcome: Outcome = field(init=False)
-    """There when the plan's steps have been taken."""
+    async def answer(self) -> AIMessage:
+        """Return the answer, with an account of all calls in its metadata."""
+        await self._context.emit(self._layer.ended(self._state))
+        outcome = await self._aggregate()
+        if outcome.winner is not None:
+            answer, written = await self._winner(outcome.winner), None
+        else:
+            answer, written = await self._write(outcome)
+        account = self._account(outcome, written, answer)
+        answer = answer.model_copy(update={"response_metadata": {**answer.response_metadata, "moa": account}})
+        if "turn" in account:
+            turn = self._node.turns.current(self._state, self._context)
+            turn_references.keep(turn, answer, self._conversation, self._context.caller)
+        return answer
 
-    steps_taken: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[dict[str, Any]] = field(default_factory=list)
-    """The aggregators that failed before the one that answered."""
+    # -- From the references to how the answer comes about ----------------------------------------------------------
 
-    answer: AIMessage = field(init=False)
-    """There when the attempts have been made."""
+    async def _aggregate(self) -> Outcome:
+        options, references = self._node.options, self._references
+        # Without references the aggregator answers alone; with tools or a schema only it can answer.
+        if not references or self._context.answer_form != "text":
+            return await self._synthesize()
+        if options.aggregation == "select":
+            return await self._select()
+        if options.aggregation == "vote":
+            return await self._vote()
+        if options.aggregation == "analyze":
+            return await self._analyze()
+        return await self._synthesize()
 
-    written: Attempt | None = None
-    """The call that wrote the answer; none when a proposal won."""
+    async def _synthesize(self, *, degraded: Mapping[str, Any] | None = None, account: Any = None) -> Outcome:
+        node = self._node
+        return await synthesize(
+            self._ask,
+            self._references,
+            render=node.render,
+            window=node.window,
+            reserve=node.options.reserve,
+            account=account,
+            degraded=[degraded] if degraded else [],
+        )
 
-    _is_opened: bool = False
-
-    @cached_property
-    def references(self) -> list[Reference]:
-        """What the last layer gave, in the order in which it is shown. Raises as `Layer.references` does."""
-        return self.layer.references(self.state)
-
-    def steps(self, judges: Judges) -> Iterator[Asking]:
-        """Yield what the plan asks on the way to its outcome; each is to be asked before the next is taken."""
-        way = plan(self.how, self.references, self.layer.complete(self.references, self.state))
+    async def _select(self) -> Outcome:
+        candidates = self._layer.complete(self._references, self._state)
+        if not candidates:
+            return await self._synthesize(degraded=reason("no_complete_candidate"))
         try:
-            step = next(way)
-            conversation = adviser_view(self.state["messages"], ())
-            child = child_config(self.config, run_name="judge", tag="moa:judge")
-            while True:
-                yield (asking := judges.asking(step, conversation, layer=self.layer, child=child))
-                self.steps_taken.append(asking.account())
-                step = way.throw(asking.error) if asking.error else way.send(asking.reply)
-        except StopIteration as end:
-            self.outcome = end.value
+            return await select(self._ask, candidates, debias=self._node.options.debias, window=self._node.window)
+        except VerdictsDisagreeError:
+            return await self._synthesize(degraded=reason("verdicts_disagree"))
+        except Exception as error:
+            return await self._synthesize(degraded=reason("verdict_unusable", error))
 
-    def opening(self, model: Runnable[Any, Any] | None = None) -> list[Event]:
-        """Return the event that tells of the aggregator's first call; nothing when it was told already."""
-        if self._is_opened:
-            return []
-        self._is_opened = True
-        name = model_name(model or self.models[0])
-        return [("moa_aggregator_start", {"model": name, "references": len(self.references)})]
+    async def _vote(self) -> Outcome:
+        candidates = self._layer.complete(self._references, self._state)
+        outcome = await vote(candidates, key=self._node.answer_key)
+        if outcome.winner is not None:
+            return outcome
+        why = "vote_tied" if outcome.account["vote"]["votes"] else "vote_without_answer"
+        return await self._synthesize(degraded=reason(why), account=outcome.account)
 
-    def attempts(self) -> Iterator[Attempt]:
-        """Yield calls of the aggregator and its fallbacks; each is to be made before the next is taken.
+    async def _analyze(self) -> Outcome:
+        node = self._node
+        texts = [reference["content"] for reference in self._references]
+        try:
+            failed: Sequence[Mapping[str, Any]] = []
+            if node.window is not None:
+                texts, failed = await in_passes(
+                    self._ask, texts, render=node.render, window=node.window, reserve=node.options.reserve
+                )
+            return await analyze(self._ask, texts, render=node.render, degraded=failed)
+        except Exception as error:
+            return await self._synthesize(degraded=reason("analysis_unusable", error))
+
+    async def _ask(
+        self, step: str, references: Sequence[str], render: Render, schema: type[BaseModel] | None = None
+    ) -> Any:
+        """Ask the judge, and if it fails its fallbacks. See `Ask`."""
+        await self._announce(self._node.judges[0].participant)
+        view = adviser_view(self._conversation, ())
+        child = child_config(self._config, run_name="judge", tag="moa:judge")
+        *others, last = self._node.judges
+        for judge in [*others, last]:
+            participant = judge.participant
+            messages, is_trimmed = self._layer.place(
+                participant.takes(view), references, reader=participant, render=render
+            )
+            account: dict[str, Any] = {"step": step, "model": participant.model_name, "usage": None}
+            if is_trimmed:
+                account["references_trimmed"] = True
+            self._steps.append(account)
+            started = perf_counter()
+            try:
+                judgment = await judge.ask(messages, schema, child)
+            except Exception as error:
+                account["error"] = describe(error)
+                if judge is last:
+                    raise
+                self._failed.append(reason("judge_failed", error, step=step, model=participant.model_name))
+                continue
+            finally:
+                account["seconds"] = round(perf_counter() - started, 3)
+            account["model"] = judgment.message.response_metadata.get("model_name") or participant.model_name
+            account["usage"] = judgment.message.usage_metadata
+            try:
+                return judgment.text() if schema is None else judgment.parsed()
+            except UnusableReplyError as error:
+                account["error"] = describe(error)
+                raise
+        raise AssertionError("there is at least one judge")
+
+    # -- From there to the answer ------------------------------------------------------------------------------------
+
+    async def _write(self, outcome: Outcome) -> tuple[AIMessage, Attempt]:
+        """Ask the aggregator, and if it fails before its first token its fallbacks.
 
         Raises:
-            Exception: What went wrong with the last one, or after its first token.
+            Exception: The last one's error, or one that came after the first token.
         """
-        if self.outcome.winner is not None:
-            self.answer = self._winner(self.outcome.winner)
-            return
-        for number, model in enumerate(self.models, 1):
-            yield (attempt := self._attempt(model))
-            if attempt.error is None:
-                self.answer, self.written = attempt.answer, attempt
-                return
-            if number == len(self.models) or attempt.has_begun:
-                raise attempt.error
-            self.failed.append(attempt.failure(attempt.error))
+        options, tools = self._node.options, self._context.tools
+        patience = options.first_token_timeout or options.timeout
+        child = child_config(self._config, run_name="aggregator", tag="moa:aggregator")
+        *others, last = self._node.aggregators
+        for writer in [*others, last]:
+            await self._announce(writer)
+            messages, self._is_trimmed = self._layer.place(
+                writer.takes(self._conversation),
+                outcome.references,
+                reader=writer,
+                tools=tools,
+                render=outcome.render,
+            )
+            attempt = Attempt(writer, self._context, first_token_timeout=patience)
+            try:
+                return await attempt.write(messages, child), attempt
+            except Exception as error:
+                if attempt.has_begun or writer is last:
+                    raise
+                logger.warning("Aggregator %r failed before its first token: %s", writer.model_name, error)
+                self._failed.append(reason("aggregator_failed", error, model=writer.model_name))
+        raise AssertionError("there is at least one aggregator")
 
-    def _attempt(self, model: Runnable[Any, Any]) -> Attempt:
-        conversation = fitting_content(self.state["messages"], model_profile(model))
-        messages, trimmed = self.layer.place(
-            conversation,
-            self.outcome.texts,
-            reader=model,
-            has_tools=bool(current_tools(self.config)),
-            render=self.outcome.render,
-        )
-        question = Question(
-            messages=messages,
-            references_trimmed=trimmed,
-            child=child_config(self.config, run_name="aggregator", tag="moa:aggregator"),
-            started=perf_counter(),
-        )
-        call = current_call(self.config)
-        return Attempt(
-            model=model,
-            question=question,
-            arguments=call.aggregator_kwargs if call else {},
-            on_chunk=call.on_chunk if call else None,
-            on_chunks=call.on_chunks if call else None,
-        )
-
-    def _winner(self, reference: Reference) -> AIMessage:
+    async def _winner(self, reference: Reference) -> AIMessage:
         """Return a proposal as the answer, in one piece also for whoever listens."""
-        calls = self.layer.calls(self.state)
-        model = next(call["model"] for call in calls if call["proposer"] == reference["proposer"])
-        # Only a proposal that has ended by itself can win.
-        metadata = {"finish_reason": "stop", "model_name": model}
-        call = current_call(self.config)
-        if call and call.on_chunk:
-            call.on_chunk(AIMessageChunk(content=reference["content"], response_metadata=metadata))
+        calls = self._layer.calls(self._state)
+        call = next(call for call in calls if call["proposer"] == reference["proposer"])
+        metadata = {"finish_reason": call["finish_reason"], "model_name": call["model"]}
+        if self._context.on_chunk:
+            self._context.on_chunk(AIMessageChunk(content=reference["content"], response_metadata=dict(metadata)))
         return AIMessage(content=reference["content"], response_metadata=metadata)
 
+    async def _announce(self, model: Participant) -> None:
+        """Report that the aggregator begins, at the first of its calls."""
+        if not self._is_announced:
+            self._is_announced = True
+            data = {"model": model.model_name, "references": len(self._references)}
+            await self._context.emit(("moa_aggregator_start", data))
 
-def _degraded(layers: Sequence[Layer], state: MoAState, *, by: Mode) -> list[dict[str, Any]]:
-    """List what the proposers gave less than asked for, in the order in which it happened."""
-    degraded: list[dict[str, Any]] = []
-    for layer in layers:
-        for call in layer.calls(state):
-            where = {"layer": layer.number, "proposer": call["proposer"]}
-            if call.get("references_trimmed"):
-                degraded.append({"reason": "references_trimmed", **where})
-            # A vote that is decided needs no more voters.
-            if call["status"] not in ("ok", "skipped", "cancelled" if by == "vote" else ""):
-                degraded.append({"reason": f"proposer_{call['status']}", **where})
-    return degraded
+    # -- What the metadata tells -------------------------------------------------------------------------------------
+
+    def _account(self, outcome: Outcome, written: Attempt | None, answer: AIMessage) -> dict[str, Any]:
+        node, state, context = self._node, self._state, self._context
+        account: dict[str, Any] = {
+            "layers": [layer.calls(state) for layer in node.layers],
+            "aggregator": written and written.account(),
+            "aggregation": outcome.aggregation,
+            "degraded": [*self._degraded_layers(outcome), *self._degraded_answer(outcome, written, answer)],
+            **outcome.account,
+        }
+        if self._steps:
+            account["steps"] = self._steps
+        if "gate" in state:
+            account["gate"] = state["gate"]
+        if node.options.shuffle:
+            account["order"] = [layer.order(state) for layer in node.layers]
+        if node.turns.once_per_turn(context):
+            account["turn"] = node.turns.current(state, context).token
+        return account
+
+    def _degraded_layers(self, outcome: Outcome) -> list[dict[str, Any]]:
+        """List what the proposers gave less than asked for, in the order in which it happened."""
+        degraded = list(self._state.get("gate", {}).get("degraded", ()))
+        # A vote that is decided needs no more voters.
+        fine = ("ok", "skipped", "cancelled") if outcome.aggregation == "vote" else ("ok", "skipped")
+        for layer in self._node.layers:
+            for call in layer.calls(self._state):
+                where = {"layer": layer.number, "proposer": call["proposer"]}
+                if call.get("references_trimmed"):
+                    degraded.append(reason("references_trimmed", **where))
+                if call["status"] not in fine:
+                    degraded.append(reason(f"proposer_{call['status']}", **where))
+        if not self._references and not self._layer.is_skipped(self._state):
+            degraded.append(reason("aggregated_alone", layer=self._layer.number))
+        return degraded
+
+    def _degraded_answer(self, outcome: Outcome, written: Attempt | None, answer: AIMessage) -> list[dict[str, Any]]:
+        """List what went wrong from the references to the answer."""
+        trimmed = [step["step"] for step in self._steps if "references_trimmed" in step]
+        degraded = [reason("references_trimmed", step=step) for step in trimmed]
+        degraded += [*map(dict, outcome.degraded), *self._failed]
+        if written is None:
+            return degraded
+        if self._is_trimmed:
+            degraded.append(reason("references_trimmed"))
+        if (ended := ending(answer, provider=written.writer.provider)) != "ok":
+            degraded.append(reason({"unknown": "answer_unfinished"}.get(ended, f"answer_{ended}")))
+        return degraded

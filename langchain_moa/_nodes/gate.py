@@ -1,52 +1,72 @@
-"""The node that asks the user's rule whether the proposers are asked at all."""
+"""The node that asks the user's gate whether the proposers are asked at all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs
 from langgraph.types import Command
 
-from langchain_moa._models.members import Member
+from langchain_moa._aggregation.outcome import reason
 from langchain_moa._nodes.layer import Layer
-from langchain_moa._runtime.events import child_config
+from langchain_moa._runtime.call_context import call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
-from langchain_moa._runtime.turn_references import Rule
+from langchain_moa.options import Gate
 from langchain_moa.state import GateCall, MoAState, ProposerCall
 
 
-class AskRule(AsyncNode[MoAState, Command[str]]):
+class AskGate(AsyncNode[MoAState, Command[str]]):
     """A node: on to the first layer, or to the aggregator alone."""
 
-    def __init__(self, rule: Rule, *, layers: Sequence[tuple[Layer, Sequence[Member]]]) -> None:
-        """Keep the rule.
+    def __init__(self, gate: Gate, *, layers: Sequence[Layer]) -> None:
+        """Prepare the node.
 
         Args:
-            rule: The user's.
-            layers: All layers with those who would be asked.
+            gate: The user's.
+            layers: The layers that are left out when the gate says no.
         """
-        self._rule = rule if isinstance(rule, Runnable) else RunnableLambda(rule)
-        self._first = list(layers[0][0].nodes)
+        self._gate = gate if isinstance(gate, Runnable) else RunnableLambda(gate)
+        self._first = list(layers[0].nodes)
         self._skipped = {
             node: ProposerCall(
-                proposer=member.name, model=member.model_name, status="skipped", seconds=0.0, usage=None, error=None
+                proposer=member.name,
+                model=member.model_name,
+                status="skipped",
+                finish_reason=None,
+                seconds=0.0,
+                usage=None,
+                error=None,
             )
-            for layer, members in layers
-            for node, member in zip(layer.nodes, members, strict=True)
+            for layer in layers
+            for node, member in zip(layer.nodes, layer.members, strict=True)
         }
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
-        """Ask the rule."""
-        usage = UsageMetadataCallbackHandler()
-        said = await call(self._rule, list(input["messages"]), _child(config, usage))
-        told = GateCall(asked=bool(said), usage=usage.usage_metadata)
-        if said:
+        """Ask the gate."""
+        config = config or {}
+        given = call_context(config).messages
+        usage, errors = UsageMetadataCallbackHandler(), _ModelErrors()
+        child = child_config(config, run_name="fan_out", tag="moa:fan_out")
+        child = merge_configs(child, {"callbacks": [usage, errors]})
+        is_asked = bool(await call(self._gate, list(input["messages"] if given is None else given), child))
+        told = GateCall(asked=is_asked, usage=usage.usage_metadata)
+        if errors.errors:
+            told["degraded"] = [reason("gate_model_failed", error) for error in errors.errors]
+        if is_asked:
             return Command(update={"gate": told}, goto=self._first)
         return Command(update={"gate": told, "calls": self._skipped}, goto="aggregator")
 
 
-def _child(config: RunnableConfig | None, usage: UsageMetadataCallbackHandler) -> RunnableConfig:
-    return merge_configs(child_config(config or {}, run_name="fan_out", tag="moa:fan_out"), {"callbacks": [usage]})
+class _ModelErrors(BaseCallbackHandler):
+    """Collects the errors of a gate's models, which the gate itself may have worked around."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+
+    def on_llm_error(self, error: BaseException, **_: Any) -> None:
+        """Keep the error."""
+        if isinstance(error, Exception):
+            self.errors.append(error)

@@ -1,45 +1,28 @@
-"""One layer of proposers as the nodes around it see it, and a call of a model that is about to be made."""
+"""One layer of proposers, as the nodes in it and behind it see it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, TypeVar
+from functools import cached_property
+from time import monotonic
+from typing import TypeVar
 
 from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa._messages.prompts import Render, with_references, with_references_at_the_tail
+from langchain_moa._messages.prompts import PROMPTS, Render, with_references, with_references_at_the_tail
 from langchain_moa._messages.trimming import fit_references
-from langchain_moa._models.factory import model_profile
-from langchain_moa._runtime.events import Event, is_plain
-from langchain_moa._runtime.layer_clock import LayerClock, Limits
-from langchain_moa.answer_keys import AnswerKey, answer_of
+from langchain_moa._models.members import Member, Participant
+from langchain_moa._runtime.ballot import Ballot
+from langchain_moa._runtime.call_context import Event
+from langchain_moa._runtime.layer_clock import LayerClock, needed_references
+from langchain_moa._runtime.turn_references import Turn
 from langchain_moa.exceptions import MoAError, ProposersFailedError, describe
-from langchain_moa.state import MoAState, ProposerCall, Reference, Status
+from langchain_moa.options import MoAOptions
+from langchain_moa.state import MoAState, ProposerCall, Reference
 
 _T = TypeVar("_T")
-
-ReferencePlacement = Literal["auto", "system", "tail"]
-"""`system`: in front, as the paper has it. `tail`: after the conversation. `auto`: `tail` with tools, else `system`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What holds for every layer of a mixture."""
-
-    limits: Limits
-    min_references: int
-    on_failure: Literal["raise", "aggregate_alone"]
-    reference_placement: ReferencePlacement
-
-    render: Render
-    """How references are shown."""
-
-    shuffle_seed: int | None = None
-    """With one, references are shown in a random order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,119 +33,131 @@ class Layer:
     """From 1."""
 
     of: int
-    """How many layers there are."""
+    """Number of layers."""
 
-    nodes: tuple[str, ...]
-    """In the proposers' order."""
+    members: Sequence[Member]
+    options: MoAOptions
 
-    rules: Rules
+    @cached_property
+    def nodes(self) -> list[str]:
+        """Names of the nodes, in the proposers' order."""
+        # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
+        return [f"layer_{self.number}_proposer_{place:02d}" for place in range(1, len(self.members) + 1)]
 
-    answer_key: AnswerKey | None = None
-    """In the last layer of a mixture that votes: what a proposal votes for."""
+    @property
+    def votes(self) -> bool:
+        """Whether the layer's references vote on the answer."""
+        return self.options.aggregation == "vote" and self.number == self.of
 
     def references(self, state: MoAState) -> list[Reference]:
         """Return what the layer gave, in the order in which it is shown.
 
-        There is nothing when the layer was not asked, or the aggregator may answer alone.
+        It is empty when the layer was not asked, or when the aggregator may answer alone.
 
         Raises:
-            ProposersFailedError: There are too few.
+            ProposersFailedError: There are too few references.
         """
         references = state.get("references", [])
-        if len(references) >= self.rules.min_references:
-            return self.in_order(references, state)
-        if self.rules.on_failure == "aggregate_alone" or self.is_skipped(state):
+        if len(references) >= self.options.min_references:
+            return self._in_order(references, state)
+        if self.options.on_failure == "aggregate_alone" or self.is_skipped(state):
             return []
         errors = {failure["proposer"]: _as_exception(failure["error"]) for failure in state.get("failures", [])}
         causes = "; ".join(f"{proposer}: {describe(error)}" for proposer, error in errors.items())
-        needs = self.rules.min_references
+        needs = self.options.min_references
         msg = f"Layer {self.number} gave {len(references)} references, and needs {needs}. {causes}"
         raise ProposersFailedError(msg, layer=self.number, errors=errors) from next(iter(errors.values()), None)
+
+    def complete(self, references: Sequence[Reference], state: MoAState) -> list[Reference]:
+        """Return the references that are whole: what was cut off or filtered is no candidate and has no vote."""
+        whole = {call["proposer"] for call in self.calls(state) if call["status"] == "ok"}
+        return [reference for reference in references if reference["proposer"] in whole]
 
     def calls(self, state: MoAState) -> list[ProposerCall]:
         """Return what became of each proposer, in their order."""
         return [state["calls"][node] for node in self.nodes]
 
-    def in_order(self, references: Sequence[_T], state: MoAState) -> list[_T]:
-        """Return the layer's references in the order in which they are shown to all of their readers.
-
-        A random order is another for every question and layer, and the same whenever it is asked again.
-        """
-        if (seed := self.rules.shuffle_seed) is None:
-            return list(references)
-        asked = next((m.text for m in reversed(state["messages"]) if isinstance(m, HumanMessage)), "")
-        return random.Random(f"{seed} {self.number} {asked}").sample(references, len(references))
-
     def order(self, state: MoAState) -> list[str]:
-        """Return the proposers whose references were shown, in the order in which they were."""
-        shown = [call["proposer"] for call in self.calls(state) if call["status"] in ("ok", "truncated")]
-        return self.in_order(shown, state)
-
-    def complete(self, references: Sequence[Reference], state: MoAState) -> list[Reference]:
-        """Return those of the references that ended by themselves: what was cut off is no candidate and has no vote."""
-        ended = {call["proposer"] for call in self.calls(state) if call["status"] == "ok"}
-        return [reference for reference in references if reference["proposer"] in ended]
-
-    def vote(self, text: str, status: Status, config: RunnableConfig) -> Hashable | None:
-        """Return what a proposal votes for; `None` when it has no vote, or there is none."""
-        if self.answer_key is None or status != "ok" or not is_plain(config):
-            return None
-        return answer_of(text, self.answer_key)
-
-    def clock(self, state: MoAState) -> LayerClock:
-        """Return the clock of this layer in the run of a node."""
-        rules, size = self.rules, len(self.nodes)
-        return state["shared"].clock(
-            self.number, layers=self.of, size=size, at_least=rules.min_references, limits=rules.limits
-        )
+        """Return the names of the proposers whose references were shown, in the order in which they were."""
+        shown = [call["proposer"] for call in self.calls(state) if call["status"] in ("ok", "truncated", "filtered")]
+        return self._in_order(shown, state)
 
     def is_skipped(self, state: MoAState) -> bool:
-        """Tell whether the user's `fan_out` left the layer out."""
+        """Tell whether the gate left the layer out."""
         return all(call["status"] == "skipped" for call in self.calls(state))
+
+    def clock(self, state: MoAState, turn: Turn, *, is_vote: bool) -> LayerClock:
+        """Return the layer's clock in the run of a node.
+
+        With a deadline, each layer may use an even share of the time that is left; the aggregator gets what they
+        leave, a share at least.
+        """
+        run, options, size = state["run"], self.options, len(self.members)
+
+        def start() -> LayerClock:
+            deadline = options.deadline
+            left = None if deadline is None else run.started + deadline - monotonic()
+            known = [turn.known[node]["calls"][node]["status"] for node in self.nodes if node in turn.known]
+            return LayerClock(
+                needed=needed_references(options.quorum, size),
+                grace=options.grace,
+                closes_in=None if left is None else left / (self.of - self.number + 2),
+                reused=known.count("ok"),
+                ballot=Ballot(size) if is_vote else None,
+                at_least=options.min_references,
+            )
+
+        return run.clock(self.number, start)
 
     def place(
         self,
         messages: list[BaseMessage],
         references: Sequence[str],
         *,
-        reader: Runnable[Any, Any],
-        has_tools: bool = False,
+        reader: Participant,
+        tools: Sequence[object] = (),
         render: Render | None = None,
     ) -> tuple[list[BaseMessage], bool]:
         """Put references into a conversation, for a model that comes after the layer.
 
         Returns:
-            The conversation, and whether references had to be trimmed to fit into the model's window.
+            The conversation, and whether references were trimmed to fit into the model's window.
         """
-        render = render or self.rules.render
-        placement = self.rules.reference_placement
-        tail = placement == "tail" or (placement == "auto" and has_tools)
-        in_front = partial(with_references, render=render)
-        at_the_tail = partial(with_references_at_the_tail, has_tools=has_tools, render=render)
-        place = at_the_tail if tail else in_front
-        window = (model_profile(reader) or {}).get("max_input_tokens")
-        fitted = fit_references(references, beside=place(messages, [""] * len(references)), window=window)
-        return place(messages, fitted), fitted != list(references)
+        if not references:
+            return messages, False
+        render = render or PROMPTS[self.options.prompt]
+        placement = self.options.reference_placement
+        at_the_tail = placement == "tail" or (placement == "auto" and bool(tools))
+
+        def placed(texts: Sequence[str]) -> list[BaseMessage]:
+            if at_the_tail:
+                return with_references_at_the_tail(messages, texts, has_tools=bool(tools), render=render)
+            return with_references(messages, texts, render=render)
+
+        fitted = fit_references(
+            references,
+            beside=placed([""] * len(references)),
+            window=reader.window,
+            tools=tools,
+            max_tokens=reader.max_tokens,
+        )
+        return placed(fitted), fitted != list(references)
 
     def ended(self, state: MoAState) -> Event:
         """Return the event that tells of the layer's end."""
         data = {"layer": self.number, "done": len(state.get("references", [])), "total": len(self.nodes)}
         return "moa_layer_end", data
 
+    def _in_order(self, items: Sequence[_T], state: MoAState) -> list[_T]:
+        """Return the layer's references in the order in which they are shown to all of their readers.
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Question:
-    """One call of a model, about to be made."""
-
-    messages: list[BaseMessage]
-
-    child: RunnableConfig
-    """The model's config."""
-
-    references_trimmed: bool
-    """Whether the references had to be cut to fit into the model's window."""
-
-    started: float
+        A random order differs between questions and layers, and is the same whenever it is asked for again.
+        """
+        if not self.options.shuffle:
+            return list(items)
+        asked = next((m.text for m in reversed(state["messages"]) if isinstance(m, HumanMessage)), "")
+        seed = f"{self.options.shuffle_seed} {self.number} {asked}".encode("utf-8", "backslashreplace")
+        return random.Random(seed).sample(items, len(items))
 
 
 def _as_exception(error: Exception | str) -> Exception:

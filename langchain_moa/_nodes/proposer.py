@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
+from langchain_moa._aggregation.vote import read_vote
 from langchain_moa._messages.conversation import reference_text
-from langchain_moa._messages.endings import finish_reason, is_cut_off
+from langchain_moa._messages.endings import ending, finish_reason
 from langchain_moa._models.members import Member
-from langchain_moa._nodes.layer import Layer, Question
-from langchain_moa._runtime.events import Event, child_config, current_tools, emit
+from langchain_moa._nodes.layer import Layer
+from langchain_moa._nodes.turns import Turns
+from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.layer_clock import LayerClock, LayerClosedError
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
-from langchain_moa._runtime.turn_references import Turns
+from langchain_moa._runtime.turn_references import Turn
+from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.exceptions import MoAError, describe
 from langchain_moa.state import Failure, MoAState, ProposerCall, Reference, Status
 
@@ -28,111 +33,141 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
     """A node: one proposer's reference, or why there is none."""
 
     def __init__(
-        self, member: Member, *, layer: Layer, node: str, before: Layer | None, turns: Turns, keep_text: bool
+        self, member: Member, *, layer: Layer, node: str, before: Layer | None, turns: Turns, answer_key: AnswerKey
     ) -> None:
-        """Keep who is asked, and where in the graph.
+        """Prepare the node.
 
         Args:
-            member: Who is asked.
-            layer: Where it stands.
+            member: The proposer.
+            layer: Its layer.
             node: The node's name.
-            before: The layer whose references it sees; `None` in the first.
-            turns: Whether it is asked, and what it gave in the turns before.
-            keep_text: Whether the answer's metadata shows the text.
+            before: The layer whose references it sees; `None` in the first layer.
+            turns: References of earlier runs of the same user turn.
+            answer_key: From a text to what it votes for, in a layer that votes.
         """
         self._member = member
         self._layer = layer
         self._node = node
         self._before = before
         self._turns = turns
-        self._keep_text = keep_text
+        self._answer_key = answer_key
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         """Ask the proposer."""
         config = config or {}
-        turn = self._turns.current(input, config)
+        context = call_context(config)
+        turn = self._turns.current(input, context)
         if (known := turn.known.get(self._node)) is not None:
             return _again(known, self._node)
-        member, question, clock = self._member, self._question(input, config), self._layer.clock(input)
-        await emit(self._opening(input), config)
+        is_vote = self._layer.votes and context.answer_form == "text"
+        clock = self._layer.clock(input, turn, is_vote=is_vote)
+        messages, is_trimmed = self._prompt(input, context)
+        await self._announce(input, context)
+        started = perf_counter()
+        reply = await self._reply(messages, child_config(config, run_name=self._member.name, tag="moa:proposer"), clock)
+        read = _read(reply, self._member.provider)
+        account = self._account(read, seconds=perf_counter() - started, is_trimmed=is_trimmed)
+        vote = await read_vote(read.text, self._answer_key) if is_vote and read.status == "ok" else None
+        done = clock.finish(is_good=read.status == "ok", vote=vote)
+        await context.emit(("moa_proposer_end", {**self._about, **account, "done": done, "total": self._total}))
+        return self._update(read, account, turn)
+
+    def _prompt(self, state: MoAState, context: CallContext) -> tuple[list[BaseMessage], bool]:
+        """Return what the proposer is asked, and whether references were trimmed to fit."""
+        conversation = state["messages"] if context.messages is None else context.messages
+        messages = self._member.view(conversation, context.tools)
+        if self._before is None:
+            return messages, False
+        texts = [reference["content"] for reference in self._before.references(state)]
+        return self._before.place(messages, texts, reader=self._member)
+
+    async def _announce(self, state: MoAState, context: CallContext) -> None:
+        # One node of a layer tells of the end of the layer before.
+        if self._before and self._node == self._layer.nodes[0]:
+            await context.emit(self._before.ended(state))
+        await context.emit(("moa_proposer_start", {**self._about, "total": self._total}))
+
+    async def _reply(self, messages: Sequence[BaseMessage], child: RunnableConfig, clock: LayerClock) -> Any:
+        """Return the proposer's reply, or the error: one proposer's failure is data, and the others go on."""
         try:
             clock.check_open()  # with `max_concurrency` its turn may come late
-            reply = await clock.limit(call(member.model, question.messages, question.child), member.timeout)
-        except Exception as error:  # one proposer's failure is data: the others go on
-            reply = error
-        update, closing = self._update(reply, question, clock, config)
-        await emit([closing], config)
-        turn.keep(self._node, update)
-        return update
+            return await clock.limit(call(self._member.model, messages, child), self._member.timeout)
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+            return MoAError(f"it cancelled itself: {describe(error)}")
+        except Exception as error:
+            return error
 
-    def _question(self, state: MoAState, config: RunnableConfig) -> Question:
-        tools = current_tools(config)
-        messages = self._member.view(state["messages"], tools)
-        trimmed = False
-        if self._before:
-            texts = [reference["content"] for reference in self._before.references(state)]
-            messages, trimmed = self._before.place(messages, texts, reader=self._member.model)
-        return Question(
-            messages=messages,
-            references_trimmed=trimmed,
-            child=child_config(config, run_name=self._member.name, tag="moa:proposer"),
-            started=perf_counter(),
-        )
-
-    def _opening(self, state: MoAState) -> list[Event]:
-        start: Event = ("moa_proposer_start", {**self._about(), "total": len(self._layer.nodes)})
-        # One node of a layer tells of the end of the layer before.
-        news = [self._before.ended(state)] if self._before and self._node == self._layer.nodes[0] else []
-        return [*news, start]
-
+    @property
     def _about(self) -> dict[str, Any]:
         return {"layer": self._layer.number, "proposer": self._member.name, "model": self._member.model_name}
 
-    def _update(
-        self, reply: Any, question: Question, clock: LayerClock, config: RunnableConfig
-    ) -> tuple[dict[str, Any], Event]:
-        """Turn a reply or an error into what the node writes and what it reports."""
-        message, text, error, status = _judge(reply)
+    @property
+    def _total(self) -> int:
+        return len(self._layer.members)
+
+    def _account(self, read: _Read, *, seconds: float, is_trimmed: bool) -> ProposerCall:
+        """Return what the answer's metadata says of the call."""
+        metadata = read.message.response_metadata if read.message else {}
         account = ProposerCall(
             proposer=self._member.name,
-            model=(message and message.response_metadata.get("model_name")) or self._member.model_name,
-            status=status,
-            seconds=round(perf_counter() - question.started, 3),
-            usage=getattr(message, "usage_metadata", None),
-            error=describe(error) if error else None,
+            model=metadata.get("model_name") or self._member.model_name,
+            status=read.status,
+            finish_reason=finish_reason(read.message),
+            seconds=round(seconds, 3),
+            usage=getattr(read.message, "usage_metadata", None),
+            error=describe(read.error) if read.error else None,
         )
-        if self._keep_text and text:
-            account["text"] = text
-        if question.references_trimmed:
+        if self._layer.options.include_references and read.text:
+            account["text"] = read.text
+        if is_trimmed:
             account["references_trimmed"] = True
+        return account
+
+    def _update(self, read: _Read, account: ProposerCall, turn: Turn) -> dict[str, Any]:
+        """Return what the node writes into the state."""
         update: dict[str, Any] = {"calls": {self._node: account}}
-        if error:
-            logger.warning("Proposer %r of layer %d is left out: %s", self._member.name, self._layer.number, error)
-            update["failures"] = [Failure(proposer=self._member.name, error=error)]
-        else:
-            update["references"] = [Reference(proposer=self._member.name, content=text)]
-        done = clock.finish(is_good=status == "ok", vote=self._layer.vote(text, status, config))
-        progress = {"done": done, "total": len(self._layer.nodes)}
-        return update, ("moa_proposer_end", {**self._about(), **account, **progress})
+        if read.error:
+            logger.warning("Proposer %r of layer %d failed: %s", self._member.name, self._layer.number, read.error)
+            return {**update, "failures": [Failure(proposer=self._member.name, error=read.error)]}
+        update["references"] = [Reference(proposer=self._member.name, content=read.text)]
+        turn.given[self._node] = update
+        return update
+
+
+class _Read(NamedTuple):
+    """What a proposer's reply is worth."""
+
+    message: BaseMessage | None
+    text: str
+    """What others see of it."""
+
+    status: Status
+    error: Exception | None
+
+
+def _read(reply: Any, provider: str | None) -> _Read:
+    if isinstance(reply, LayerClosedError):
+        return _Read(None, "", "cancelled", reply)
+    if isinstance(reply, Exception):
+        return _Read(None, "", "timeout" if isinstance(reply, TimeoutError | ModelTimeoutError) else "failed", reply)
+    if isinstance(reply, str):
+        reply = AIMessage(reply)
+    if not isinstance(reply, BaseMessage):
+        error = TypeError(f"a proposer returns a message, not {type(reply).__name__}")
+        return _Read(None, "", "failed", error)
+    try:
+        text, ended = reference_text(reply), ending(reply, provider=provider)
+    except Exception as error:  # whatever a model may put into a message
+        return _Read(reply, "", "failed", error)
+    if not text:
+        empty = MoAError(f"empty answer (finish reason: {finish_reason(reply)})")
+        return _Read(reply, text, "filtered" if ended == "filtered" else "empty", empty)
+    return _Read(reply, text, "truncated" if ended == "unknown" else ended, None)
 
 
 def _again(known: dict[str, Any], node: str) -> dict[str, Any]:
     """Return what a node gave earlier in the turn; its usage was counted when it was asked."""
     again = {**known["calls"][node], "usage": None, "seconds": 0.0, "reused": True}
     return {**known, "calls": {node: again}}
-
-
-def _judge(reply: Any) -> tuple[BaseMessage | None, str, Exception | None, Status]:
-    """Tell what a proposer's reply is worth: the message, its text for others, what is wrong, and the status."""
-    if isinstance(reply, LayerClosedError):
-        return None, "", reply, "cancelled"
-    if isinstance(reply, Exception):
-        return None, "", reply, "timeout" if isinstance(reply, TimeoutError | ModelTimeoutError) else "failed"
-    if isinstance(reply, str):
-        reply = AIMessage(reply)
-    if not isinstance(reply, BaseMessage):
-        return None, "", TypeError(f"a proposer returns a message, not {type(reply).__name__}"), "failed"
-    text = reference_text(reply)
-    if not text:
-        return reply, text, MoAError(f"empty answer (finish reason: {finish_reason(reply)})"), "empty"
-    return reply, text, None, "truncated" if is_cut_off(reply) else "ok"

@@ -10,11 +10,7 @@ class Ballot:
     """What a number of voters have voted for so far."""
 
     def __init__(self, voters: int) -> None:
-        """Open it.
-
-        Args:
-            voters: Most votes that there can be.
-        """
+        """Open the ballot for a number of voters."""
         self.votes: Counter[Hashable] = Counter()
         self._remaining = voters
 

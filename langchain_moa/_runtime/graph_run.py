@@ -14,23 +14,15 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from langchain_core.callbacks import (
-    AsyncCallbackManager,
-    BaseCallbackHandler,
-    BaseRunManager,
-    CallbackManager,
-    Callbacks,
-)
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.callbacks import AsyncCallbackManager, BaseRunManager, CallbackManager, Callbacks
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph.state import CompiledStateGraph
 
-from langchain_moa._messages.usage import total_usage
-from langchain_moa._runtime.events import Call, enclosing_writer
+from langchain_moa._runtime.call_context import AnswerForm, CallContext, caller_of, enclosing_writer
 from langchain_moa._runtime.sync_bridge import check_not_left_behind, in_thread, outcome, start
-from langchain_moa._runtime.tracing import ForeseenRun, HandlerTypes, hide_usage, inner_handler, looks_inside, without
+from langchain_moa._runtime.tracing import Audience, HandlerTypes, without
 from langchain_moa.exceptions import DeadlineError
 
 
@@ -47,6 +39,7 @@ class GraphRun:
     """The run of the `ChatMoA` call."""
 
     aggregator_kwargs: Mapping[str, Any]
+    answer_form: AnswerForm
     parameters: Mapping[str, Any]
     """What traces show of the call itself, and not of the runs inside."""
 
@@ -56,17 +49,12 @@ class GraphRun:
     deadline: float | None = None
     """Seconds for all of it."""
 
-    inside: list[BaseCallbackHandler] = field(init=False)
+    audience: Audience = field(init=False)
 
     def __post_init__(self) -> None:
         """Have the parent's tracers see and count the runs inside, and not their sum again."""
-        handlers = [handler for handler in self.parent.handlers if looks_inside(handler, self.inner_handlers)]
-        self.inside = [inner_handler(handler, self.parameters) for handler in handlers]
-        hide_usage(self.parent, self.inner_handlers)
-
-    def shown_usage(self, answer: AIMessage) -> UsageMetadata | None:
-        """Return the sum over all calls, unless a tracer would count it a second time."""
-        return total_usage(answer.response_metadata["moa"]) if not isinstance(self.parent, ForeseenRun) else None
+        self.audience = Audience(self.parent.handlers, self.inner_handlers)
+        self.audience.hide_usage(self.parent)
 
     def invoke(self) -> AIMessage:
         """Return the answer."""
@@ -104,15 +92,22 @@ class GraphRun:
             running.cancel()
         yield running.result()["messages"][-1]
 
-    async def _draw(self, items: SimpleQueue[Any], chunks: Generator[AIMessageChunk]) -> None:
-        """Have a sync caller draw the aggregator's stream: a token that changes threads costs more than all else of us.
+    async def _draw(
+        self, items: SimpleQueue[Any], chunks: Generator[AIMessageChunk], patience: asyncio.Timeout
+    ) -> None:
+        """Have the sync caller's own thread read the aggregator's stream: changing threads at each token costs more.
 
-        Who has a deadline can't wait inside of that stream.
+        Nobody can interrupt a thread that waits inside of the stream. So another thread waits for the first token, and
+        for all of them when there is a deadline.
         """
-        if self.deadline is not None:
-            await in_thread(lambda: _hand_over(chunks, items))
+        if self.deadline is None:
+            first = await in_thread(partial(next, chunks, None))
+        else:
+            first = await in_thread(partial(_hand_over, chunks, items, patience, asyncio.get_running_loop()))
+        if first is None:
             return
-        drawing = _Drawing(chunks)
+        _stop_waiting(patience)
+        drawing = _Drawing(first, chunks)
         items.put(drawing)
         await outcome(drawing.end)
 
@@ -141,28 +136,37 @@ class GraphRun:
         return DeadlineError(f"There was no complete answer within the deadline of {self.deadline:g} seconds.")
 
     def _input(self) -> dict[str, Any]:
-        # LangGraph gives every message an id: the caller's are not ours to change.
-        return {"messages": [message.model_copy() for message in self.messages]}
+        # Copies without ids: LangGraph merges messages that have the same one. Traces show these; the models get the
+        # conversation as it was given, from the call's context.
+        shown = [message for message in self.messages if not isinstance(message, RemoveMessage)]
+        return {"messages": [message.model_copy(update={"id": None}) for message in shown]}
 
     def _config(
         self,
         on_chunk: Callable[[AIMessageChunk], None] | None = None,
-        on_chunks: Callable[[Generator[AIMessageChunk]], Awaitable[None]] | None = None,
+        on_chunks: Callable[[Generator[AIMessageChunk], asyncio.Timeout], Awaitable[None]] | None = None,
     ) -> RunnableConfig:
         """Return the config of the graph's run: a child of the call's run, with only the handlers that look inside."""
         parent = self.parent
         # A model's run manager has no get_child() (langchain-core 1.7).
         inside = AsyncCallbackManager(handlers=[], parent_run_id=parent.run_id)
-        inside.set_handlers(self.inside)
+        inside.set_handlers(self.audience.inside(self.parameters))
         inside.add_tags(parent.inheritable_tags)
         inside.add_metadata(without(parent.inheritable_metadata, self.parameters))
-        listeners = AsyncCallbackManager(handlers=parent.handlers, parent_run_id=parent.run_id)
-        call = Call(
+        handlers = self.audience.handlers
+        # Copies: a patched manager adds to the lists that it is given, as OpenInference's does.
+        listeners = AsyncCallbackManager(
+            handlers=[*handlers], inheritable_handlers=[*handlers], parent_run_id=parent.run_id
+        )
+        call = CallContext(
+            messages=self.messages,
             listeners={"callbacks": listeners},
             write=enclosing_writer(),
             on_chunk=on_chunk,
             on_chunks=on_chunks,
             aggregator_kwargs=self.aggregator_kwargs,
+            answer_form=self.answer_form,
+            caller=caller_of(ensure_config().get("configurable", {}), parent.metadata),
         )
         return {"callbacks": inside, "configurable": call.as_configurable()}
 
@@ -170,8 +174,8 @@ class GraphRun:
 class _Drawing:
     """An aggregator's stream, drawn by the caller's own thread while the graph waits for its end."""
 
-    def __init__(self, chunks: Generator[AIMessageChunk]) -> None:
-        """Keep the stream, and the context in which it runs."""
+    def __init__(self, first: AIMessageChunk, chunks: Generator[AIMessageChunk]) -> None:
+        self._first = first
         self._chunks = chunks
         self._context = copy_context()
         self.end: Future[None] = Future()
@@ -179,6 +183,7 @@ class _Drawing:
     def __iter__(self) -> Iterator[AIMessageChunk]:
         """Draw it. What goes wrong is raised where the graph waits."""
         try:
+            yield self._first
             while (chunk := self._context.run(next, self._chunks, None)) is not None:
                 yield chunk
         except Exception as error:
@@ -189,12 +194,24 @@ class _Drawing:
             self._context.run(self._chunks.close)
 
 
-def _hand_over(chunks: Generator[AIMessageChunk], items: SimpleQueue[Any]) -> None:
-    """Draw a stream in a thread of its own, as long as somebody waits for it."""
+def _hand_over(
+    chunks: Generator[AIMessageChunk],
+    items: SimpleQueue[Any],
+    patience: asyncio.Timeout,
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Read a stream in a thread of its own, as long as somebody waits for it."""
     with closing(chunks):
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks):
             check_not_left_behind()
+            if number == 0:
+                loop.call_soon_threadsafe(_stop_waiting, patience)
             items.put(chunk)
+
+
+def _stop_waiting(patience: asyncio.Timeout) -> None:
+    if not patience.expired():
+        patience.reschedule(None)
 
 
 _parent: ContextVar[BaseRunManager | None] = ContextVar("moa_parent", default=None)
@@ -217,7 +234,10 @@ def belonging_to(run: BaseRunManager | None) -> Iterator[None]:
 
 
 def foresee_run(
-    config: RunnableConfig | None, own: Callbacks, manager: type[CallbackManager | AsyncCallbackManager]
+    config: RunnableConfig | None,
+    own: Callbacks,
+    manager: type[CallbackManager | AsyncCallbackManager],
+    inner_handlers: HandlerTypes,
 ) -> tuple[RunnableConfig, BaseRunManager]:
     """Fix the id and the handlers of a run before core opens it.
 
@@ -225,6 +245,7 @@ def foresee_run(
         config: The caller's.
         own: The model's own callbacks, which core adds by itself.
         manager: Of the run.
+        inner_handlers: As in `GraphRun`.
 
     Returns:
         The config to call core with, and what its run will be.
@@ -234,13 +255,15 @@ def foresee_run(
         config.get("callbacks"), inheritable_tags=config.get("tags"), inheritable_metadata=config.get("metadata")
     )
     run_id = config.get("run_id") or uuid4()
-    run = ForeseenRun(
+    audience = Audience(manager.configure(callbacks, own).handlers if own else callbacks.handlers, inner_handlers)
+    run = BaseRunManager(
         run_id=run_id,
-        handlers=manager.configure(callbacks, own).handlers if own else callbacks.handlers,
+        handlers=audience.handlers,
         inheritable_handlers=callbacks.inheritable_handlers,
         inheritable_tags=callbacks.inheritable_tags,
         inheritable_metadata=callbacks.inheritable_metadata,
     )
+    audience.hide_usage(callbacks)
     return {**config, "callbacks": callbacks, "run_id": run_id}, run
 
 

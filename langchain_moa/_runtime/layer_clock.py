@@ -5,76 +5,75 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Hashable
-from dataclasses import dataclass
+from fractions import Fraction
 from typing import TypeVar
 
 from langchain_moa._runtime.ballot import Ballot
 
 _Answer = TypeVar("_Answer")
 
-Quorum = int | float | None
-"""References that are enough: a count, or a fraction of the layer (0.5); `None`: all."""
-
 
 class LayerClosedError(TimeoutError):
     """The layer was closed before the proposer answered."""
 
     def __init__(self) -> None:
-        """Say so."""
         super().__init__("the layer was closed before it answered")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How long the layers of a mixture wait."""
-
-    quorum: Quorum = None
-    grace: float = 0
-    """Seconds that stragglers still get once the quorum is there."""
-
-    deadline: float | None = None
-    """Seconds for the whole call."""
-
-    def needed(self, size: int) -> int:
-        """Return how many references close a layer of `size` proposers."""
-        if self.quorum is None:
-            return size
-        return math.ceil(self.quorum * size) if isinstance(self.quorum, float) else self.quorum
+def needed_references(quorum: int | float | None, size: int) -> int:
+    """Return how many references close a layer of `size` proposers: a count, or a fraction of the layer."""
+    if quorum is None:
+        return size
+    # As a decimal fraction: 0.07 of 100 are 7, and not the 8 of binary floats.
+    return math.ceil(Fraction(str(quorum)) * size) if isinstance(quorum, float) else quorum
 
 
 class LayerClock:
     """When one layer of one run is closed."""
 
-    def __init__(self, *, size: int, needed: int, at_least: int, grace: float, closes_in: float | None) -> None:
-        """Open the layer, on the loop that its run is on.
+    def __init__(
+        self,
+        *,
+        needed: int,
+        grace: float = 0,
+        closes_in: float | None = None,
+        reused: int = 0,
+        ballot: Ballot | None = None,
+        at_least: int = 0,
+    ) -> None:
+        """Open the layer, on the event loop of its run.
 
         Args:
-            size: Proposers that there are.
-            needed: Good answers that close it.
-            at_least: Good answers without which no vote closes it.
-            grace: Seconds between the last of the needed answers and the close.
+            needed: Number of complete references that close it.
+            grace: Seconds between the last of the needed references and the close.
             closes_in: Seconds after which it closes in any case.
+            reused: Number of references that are there already.
+            ballot: Of a layer that votes; a decided vote closes the layer too.
+            at_least: Number of complete references without which no vote closes it.
         """
-        self._ballot = Ballot(size)
+        self._ballot = ballot
         self._needed = needed
         self._at_least = at_least
-        self._good = 0
+        self._good = reused
+        self._finished = reused
         self._grace = grace
         self._loop = asyncio.get_running_loop()
         self._closes_at = math.inf if closes_in is None else self._loop.time() + closes_in
         self._timeouts: set[asyncio.Timeout] = set()
-        self._finished = 0
+        if reused >= needed:
+            self._close()
 
     def finish(self, *, is_good: bool, vote: Hashable | None = None) -> int:
-        """Count an answer or a failure; enough good answers close the layer, and so does a vote that is decided.
+        """Count a complete reference or a failure; enough references close the layer, and so does a decided vote.
 
         Returns:
-            How many proposers have finished, this one included.
+            Number of proposers that have finished, this one included.
         """
         self._finished += 1
         self._good += is_good
-        self._ballot.cast(vote)
-        if self._ballot.is_decided and self._good >= self._at_least:
+        if self._ballot:
+            self._ballot.cast(vote)
+        if self._ballot and self._ballot.is_decided and self._good >= self._at_least:
             self._close()
         elif is_good and self._good == self._needed:
             self._close(after=self._grace)

@@ -1,100 +1,115 @@
-"""When the proposers are asked, and the references of a turn that its later steps use again."""
+"""Turn references: what the proposers gave in a user turn, for the later steps of that turn.
+
+A reference reaches nobody but the continuation of the run that produced it. That is told by what the run's answer
+carries: a random token in its metadata. Where metadata is lost on the way (an OpenAI client of a server, say), the ids
+of the answer's tool calls stand in for it, together with the conversation and what the caller says of itself.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
+from uuid import uuid4
 
-from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from langchain_moa._runtime.events import current_tools
-from langchain_moa.state import MoAState
+# A turn is a handful of texts. When more turns than this go on at once, the oldest ask their proposers again.
+_MAX_KEPT = 1024
 
-Rule = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
-"""From the conversation to whether the proposers are asked, at every call."""
-
-FanOut = Literal["auto", "always", "user_turn"] | Rule
-"""`always`: at every call. `user_turn`: once per user turn. `auto`: `user_turn` with tools, else `always`."""
-
-# A turn is a handful of texts; more than this many at once in one process are asked again.
-_MAX_TURNS = 256
+# Ids such as `call_1` are no secret: anybody may have the same.
+_RANDOM_ID = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w-]{9,}")
+_COUNTED_ID = re.compile(r"[A-Za-z_-]*\d{1,6}")
 
 
-@dataclass(kw_only=True)
-class _Kept:
-    updates: dict[str, Any] = field(default_factory=dict)
-    """By node."""
-
-    is_answered: bool = False
-
-
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Turn:
-    """One run's part of a user turn. What its nodes give is kept for the turn's later runs."""
+    """One run's part of a user turn."""
 
-    def __init__(self, kept: _Kept) -> None:
-        """Take what earlier runs of the turn have given."""
-        self.known = dict(kept.updates)
-        """By node; these are not asked again."""
-        self._kept = kept
+    mixture: str
+    """Names the proposers; only mixtures with the same ones share references."""
 
-    def keep(self, node: str, update: Any) -> None:
-        """Keep what `node` gave. Not called for a node that was cancelled."""
-        self._kept.updates[node] = update
+    token: str = field(default_factory=lambda: uuid4().hex)
+    known: Mapping[str, Any] = field(default_factory=dict)
+    """By node: what the turn's earlier runs gave. These are not asked again."""
 
-    def answered(self) -> None:
-        """Remember that the references have led to an answer."""
-        self._kept.is_answered = True
+    given: dict[str, Any] = field(default_factory=dict)
+    """By node: what this run gave. Successes only."""
 
 
-class Turns:
-    """What each node of a graph gave in the latest turns, kept in this process."""
+class TurnReferences:
+    """The references of the latest turns, kept in this process for all mixtures."""
 
-    def __init__(self, fan_out: FanOut) -> None:
-        """Keep when the proposers are asked."""
-        self._fan_out = fan_out
-        self._turns: OrderedDict[str, _Kept] = OrderedDict()
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Turn] = OrderedDict()
         self._lock = threading.Lock()
 
-    def current(self, state: MoAState, config: RunnableConfig) -> Turn:
-        """Return the turn that the run of a node belongs to, the same for all nodes of the run."""
-        has_tools = bool(current_tools(config))
-        return state["shared"].decide(lambda: self._begin(state["messages"], has_tools=has_tools))
+    def begin(self, messages: Sequence[BaseMessage], *, mixture: str, caller: Mapping[str, Any]) -> Turn:
+        """Return the turn of a run: a new one, or the continuation that the conversation proves to be.
 
-    def _begin(self, messages: Sequence[BaseMessage], *, has_tools: bool) -> Turn:
-        """Return the turn of a run.
-
-        A question that was answered and is asked again begins a new turn; one whose answer failed is tried again.
+        Args:
+            messages: The conversation.
+            mixture: Names the proposers.
+            caller: What the caller says of itself.
         """
-        if not self._once_per_turn(has_tools):
-            return Turn(_Kept())
-        is_asked = not messages or isinstance(messages[-1], HumanMessage)
-        key = _key(messages)
+        for answer in _answers_in_turn(messages):
+            for key in _proofs(answer, messages, caller):
+                with self._lock:
+                    before = self._kept.get(key)
+                if before is not None and before.mixture == mixture:
+                    return Turn(mixture=mixture, known={**before.known, **before.given})
+        return Turn(mixture=mixture)
+
+    def keep(self, turn: Turn, answer: AIMessage, messages: Sequence[BaseMessage], caller: Mapping[str, Any]) -> None:
+        """Keep a run's references for whoever goes on from its answer.
+
+        Args:
+            turn: The run's.
+            answer: Carries the turn's token in its metadata.
+            messages: The conversation that it answers.
+            caller: What the caller says of itself.
+        """
         with self._lock:
-            kept = self._turns.get(key)
-            if kept is None or (is_asked and kept.is_answered):
-                self._turns[key] = kept = _Kept()
-            self._turns.move_to_end(key)
-            while len(self._turns) > _MAX_TURNS:
-                self._turns.popitem(last=False)
-            return Turn(kept)
-
-    def _once_per_turn(self, has_tools: bool) -> bool:
-        return self._fan_out == "user_turn" or (self._fan_out == "auto" and has_tools)
+            for key in _proofs(answer, messages, caller):
+                self._kept[key] = turn
+            while len(self._kept) > _MAX_KEPT:
+                self._kept.popitem(last=False)
 
 
-def _key(messages: Sequence[BaseMessage]) -> str:
-    """Return a key for the conversation up to the last message of the user; ids and metadata don't count."""
-    end = max((i for i, message in enumerate(messages, 1) if isinstance(message, HumanMessage)), default=len(messages))
-    said = [(m.type, _said(m), getattr(m, "tool_calls", None)) for m in messages[:end]]
-    return hashlib.sha256(repr(said).encode(errors="backslashreplace")).hexdigest()
+turn_references = TurnReferences()
+"""Of this process."""
 
 
-def _said(message: BaseMessage) -> Any:
+def _answers_in_turn(messages: Sequence[BaseMessage]) -> Iterator[AIMessage]:
+    """Yield the answers since the last message of the user, latest first."""
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            return
+        if isinstance(message, AIMessage):
+            yield message
+
+
+def _proofs(answer: AIMessage, messages: Sequence[BaseMessage], caller: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that prove a conversation with this answer to continue its run."""
+    if token := (answer.response_metadata.get("moa") or {}).get("turn"):
+        yield token
+    ids = [str(call["id"]) for call in answer.tool_calls]
+    if ids and all(_RANDOM_ID.fullmatch(id_) and not _COUNTED_ID.fullmatch(id_) for id_ in ids):
+        said = [(m.type, _content(m), getattr(m, "tool_calls", None)) for m in _to_last_question(messages)]
+        key = repr((ids, said, sorted(map(repr, caller.items()))))
+        yield hashlib.sha256(key.encode(errors="backslashreplace")).hexdigest()
+
+
+def _to_last_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+    end = max((i for i, message in enumerate(messages, 1) if isinstance(message, HumanMessage)), default=0)
+    return messages[:end]
+
+
+def _content(message: BaseMessage) -> Any:
     """Return a message's content without the ids of its blocks, some of which core makes up at every call."""
     if isinstance(message.content, str):
         return message.content

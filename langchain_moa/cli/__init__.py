@@ -1,4 +1,4 @@
-"""`moa`: mixtures of agents in the terminal."""
+"""The command line, `moa`."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ def main() -> None:
     missing = [package for package in ("typer", "rich", "prompt_toolkit") if find_spec(package) is None]
     if missing:
         sys.exit(f'moa needs {", ".join(missing)}: pip install "langchain-moa[cli]"')
-    # What goes wrong with a proposer is on the screen already; without a handler, Python would print it again.
+    # Failed proposers are shown by the view; without a handler, Python would print the warnings again.
     logging.getLogger("langchain_moa").addHandler(logging.NullHandler())
     from langchain_moa.cli.app import app
 

@@ -1,4 +1,4 @@
-"""The typer app: its commands, and the one place where errors become text."""
+"""The Typer app: its commands, and the one place where errors are printed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_moa.cli import ask, chat, doctor, download, lineups, serve
-from langchain_moa.cli.errors import explain, is_expected
+from langchain_moa.cli.commands import ask, chat, doctor, download, lineups, serve
+from langchain_moa.cli.error_messages import explain, is_expected
 from langchain_moa.cli.evaluation import app as evaluation
-from langchain_moa.cli.options import Debug, debugging
-from langchain_moa.cli.text import clean
+from langchain_moa.cli.mixture_options import Debug, debugging
+from langchain_moa.cli.terminal.text import clean
 
 
 class _Group(TyperGroup):
-    """The commands, with errors as one line on stderr."""
+    """A command group that prints errors as one line on stderr."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -49,7 +49,7 @@ app.add_typer(evaluation.app, name="eval")
 
 @app.callback()
 def _moa(debug: Debug = False) -> None:
-    """Ask several models at once, and have one of them write the answer (Mixture-of-Agents)."""
+    """Ask several models at once and combine their answers into one (Mixture-of-Agents)."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         # A character that the terminal can't show is no reason to end.
         if hasattr(stream, "reconfigure"):

@@ -1,4 +1,4 @@
-"""A chat: the conversation so far, and the commands that a user may type."""
+"""The chat loop: the conversation so far, and the slash commands."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from langchain_core.messages import (
 from rich.console import Console
 from rich.text import Text
 
-from langchain_moa.cli.answer import run_answer
-from langchain_moa.cli.errors import explain, is_expected
-from langchain_moa.cli.lineups import describe
-from langchain_moa.cli.options import Mixture
-from langchain_moa.cli.prompt import Prompt
-from langchain_moa.cli.text import clean, one_line
-from langchain_moa.cli.view import open_view, print_references, show_summary
+from langchain_moa.cli.error_messages import explain, is_expected
+from langchain_moa.cli.mixture_options import MixtureOptions, describe_proposer
+from langchain_moa.cli.run_answer import run_answer
+from langchain_moa.cli.terminal.answer_view import open_view, print_references, show_summary
+from langchain_moa.cli.terminal.prompt import Prompt
+from langchain_moa.cli.terminal.text import clean, one_line
 from langchain_moa.lineups import get_lineup
 
 # Source: togethercomputer/MoA, bot.py::main.
@@ -36,11 +35,11 @@ _FIRST_QUESTION = "Top things to do in NYC"
 
 
 class Conversation:
-    """Turns of a user and a mixture."""
+    """A conversation with a mixture."""
 
     def __init__(
         self,
-        mixture: Mixture,
+        mixture: MixtureOptions,
         runner: asyncio.Runner,
         *,
         system: str | None,
@@ -48,18 +47,18 @@ class Conversation:
         multi_turn: bool,
         debug: bool,
     ) -> None:
-        """Begin.
+        """Build the model and start an empty conversation.
 
         Args:
-            mixture: Who answers.
-            runner: Runs every turn, so that connections are used again.
-            system: The system message.
-            num_proc: Most calls at a time.
-            multi_turn: Whether a question comes with the turns before it.
-            debug: Whether to print the traceback of an error.
+            mixture: The mixture options.
+            runner: Event loop for all turns, so that connections are reused.
+            system: System message.
+            num_proc: Maximum number of concurrent calls.
+            multi_turn: Whether to send the conversation so far with each question.
+            debug: Whether to print tracebacks of errors.
 
         Raises:
-            ValueError: The mixture does not fit together.
+            ValueError: The mixture options are invalid.
         """
         self._mixture = mixture
         self._model = mixture.build()
@@ -72,25 +71,27 @@ class Conversation:
         self._last: AIMessage | None = None
         self._console = Console(highlight=False)
         self.commands: dict[str, tuple[Callable[[str], None], str]] = {
-            "/help": (self._help, "what can be typed here"),
-            "/model": (self._switch, "[LINE-UP] show who answers, or switch"),
-            "/references": (self._references, "the proposals behind the last answer"),
-            "/save": (self._save, "FILE write the conversation as JSON"),
-            "/load": (self._load, "FILE go on with a saved conversation"),
-            "/clear": (self._clear, "forget the conversation"),
-            "/quit": (self._leave, "leave, as do exit, quit and the end of input"),
+            "/help": (self._help, "list the commands"),
+            "/model": (self._switch, "[LINE-UP] show the current line-up, or switch to another"),
+            "/references": (self._references, "show the references behind the last answer"),
+            "/save": (self._save, "FILE save the conversation as JSON"),
+            "/load": (self._load, "FILE load a saved conversation"),
+            "/clear": (self._clear, "clear the conversation"),
+            "/quit": (self._leave, "quit; so do exit, quit and end of input"),
         }
 
     def talk(self, prompt: Prompt) -> None:
         """Answer until the user leaves."""
         if self._console.is_terminal:
-            self._say(f"{self._describe()}\n/help shows the commands, Alt-Enter begins a line, Ctrl-C stops an answer.")
+            self._say(
+                f"{self._describe()}\n/help lists the commands, Alt-Enter starts a new line, Ctrl-C stops an answer."
+            )
         with contextlib.suppress(EOFError):
             while True:
                 self._turn(prompt)
 
     def _turn(self, prompt: Prompt) -> None:
-        """Do one thing that the user says; whatever goes wrong with it, the chat goes on."""
+        """Handle one input; after an error the chat continues."""
         try:
             said = prompt("" if self._messages else _FIRST_QUESTION).strip()
         except KeyboardInterrupt:
@@ -125,7 +126,7 @@ class Conversation:
         name, _, argument = said.partition(" ")
         command, _ = self.commands.get(name, (None, ""))
         if command is None:
-            raise ValueError(f"{name} is no command; /help lists them.")
+            raise ValueError(f"Unknown command {name}; /help lists the commands.")
         command(argument.strip())
 
     def _help(self, _: str) -> None:
@@ -175,7 +176,7 @@ class Conversation:
 
     def _describe(self) -> str:
         lineup = get_lineup(self._mixture.lineup)
-        proposers = ", ".join(map(describe, self._mixture.proposers or lineup.proposers))
+        proposers = ", ".join(map(describe_proposer, self._mixture.proposers or lineup.proposers))
         aggregation = f", {self._mixture.aggregation}" if self._mixture.aggregation else ""
         return f"{self._model.model}: {proposers} → {self._mixture.aggregator or lineup.aggregator}{aggregation}"
 

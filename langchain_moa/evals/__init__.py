@@ -1,4 +1,6 @@
-"""Whether a system is worth its cost: AlpacaEval 2, MT-Bench, FLASK and the user's own task, for any chat model.
+"""Evaluate any chat model on AlpacaEval 2, MT-Bench, FLASK or your own task, with cost and latency.
+
+Import the public names from here; the modules below are internal.
 
 Example:
     ```python
@@ -29,46 +31,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_moa.evals.alpaca_eval import AlpacaEval
-    from langchain_moa.evals.benchmarks import load_benchmark
-    from langchain_moa.evals.estimate import Estimate, estimate_run
-    from langchain_moa.evals.flask import FLASK
-    from langchain_moa.evals.generate import generate_answers
-    from langchain_moa.evals.judge import judge_answers
-    from langchain_moa.evals.mt_bench import MTBench
-    from langchain_moa.evals.pairwise import Pairwise
-    from langchain_moa.evals.prices import load_prices
-    from langchain_moa.evals.report import Report, make_report
-    from langchain_moa.evals.sampling import sample
-    from langchain_moa.evals.store import Store
+    from langchain_moa.evals.benchmarks.alpaca_eval import AlpacaEval
+    from langchain_moa.evals.benchmarks.flask import FLASK
+    from langchain_moa.evals.benchmarks.loading import load_benchmark
+    from langchain_moa.evals.benchmarks.mt_bench import MTBench
+    from langchain_moa.evals.benchmarks.sampling import sample
+    from langchain_moa.evals.benchmarks.task import Task
+    from langchain_moa.evals.graders.pairwise import Pairwise
+    from langchain_moa.evals.report.make_report import make_report
+    from langchain_moa.evals.report.prices import load_prices
+    from langchain_moa.evals.report.report import Report
+    from langchain_moa.evals.results.store import Store
+    from langchain_moa.evals.running.estimate import Estimate, estimate_run
+    from langchain_moa.evals.running.generate_answers import generate_answers
+    from langchain_moa.evals.running.judge_answers import judge_answers
     from langchain_moa.evals.systems import System
-    from langchain_moa.evals.task import Task
     from langchain_moa.evals.types import Answer, Benchmark, JudgeCall, Judgment, Metric, Question
 
 # Loaded at first use: a report needs numpy, and answers do not.
 _MODULES = {
-    "FLASK": "flask",
-    "AlpacaEval": "alpaca_eval",
+    "FLASK": "benchmarks.flask",
+    "AlpacaEval": "benchmarks.alpaca_eval",
     "Answer": "types",
     "Benchmark": "types",
-    "Estimate": "estimate",
+    "Estimate": "running.estimate",
     "JudgeCall": "types",
     "Judgment": "types",
-    "MTBench": "mt_bench",
+    "MTBench": "benchmarks.mt_bench",
     "Metric": "types",
-    "Pairwise": "pairwise",
+    "Pairwise": "graders.pairwise",
     "Question": "types",
-    "Report": "report",
-    "Store": "store",
+    "Report": "report.report",
+    "Store": "results.store",
     "System": "systems",
-    "Task": "task",
-    "estimate_run": "estimate",
-    "generate_answers": "generate",
-    "judge_answers": "judge",
-    "load_benchmark": "benchmarks",
-    "load_prices": "prices",
-    "make_report": "report",
-    "sample": "sampling",
+    "Task": "benchmarks.task",
+    "estimate_run": "running.estimate",
+    "generate_answers": "running.generate_answers",
+    "judge_answers": "running.judge_answers",
+    "load_benchmark": "benchmarks.loading",
+    "load_prices": "report.prices",
+    "make_report": "report.make_report",
+    "sample": "benchmarks.sampling",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What is evaluated: a name, and a chat model for each way of decoding that a benchmark asks for."""
+"""Systems under evaluation: a named chat model, built once per set of decoding parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from langchain_core.language_models import BaseChatModel
 
-from langchain_moa.evals.store import key_of
+from langchain_moa.evals.results.keys import key_of
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -20,38 +20,38 @@ class System:
     """A system under evaluation, or a judge."""
 
     name: str
-    """What files and reports call it."""
+    """Name in files and reports."""
 
     fingerprint: str
-    """Hash of what decides its answers. Answers of another fingerprint are not taken up again."""
+    """Hash of everything that determines its answers. Answers with another fingerprint are not reused."""
 
     build: Callable[[Mapping[str, Any]], BaseChatModel]
-    """From a decoding (`temperature`, `max_tokens`, or nothing) to a model all of whose calls use it."""
+    """Builds the model for given decoding parameters (`temperature`, `max_tokens`, or none)."""
 
     spec: str = ""
-    """What it is, in a person's words: the string that it was built from."""
+    """Human-readable description, such as the string it was built from."""
 
     calls: int = 1
-    """Model calls that one answer takes. An estimate reads it, nothing else does."""
+    """Model calls per answer. Used for estimates only."""
 
     passages: int = 0
-    """Outputs of its own that the calls of one answer read: 6 when an aggregator reads 6 proposals. As `calls`."""
+    """Model outputs that are fed back as input per answer: 6 if an aggregator reads 6 proposals. Estimates only."""
 
     _models: dict[str, BaseChatModel] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, name: str, model: BaseChatModel) -> Self:
-        """Return a chat model as a system.
+        """Return a system that wraps a chat model.
 
         Args:
-            name: What files and reports call it.
-            model: A benchmark's `temperature` and `max_tokens` replace those of its fields that have these names; a
-                model without them decodes as it does by itself.
+            name: Name in files and reports.
+            model: The chat model. A benchmark's `temperature` and `max_tokens` replace the model's fields of the same
+                name; a model without these fields keeps its own defaults.
         """
         return cls(name=name, fingerprint=fingerprint_of(model), build=_decoding(model), spec=type(model).__name__)
 
     def model(self, decoding: Mapping[str, Any]) -> BaseChatModel:
-        """Return the model for a decoding, built once."""
+        """Return the model for the given decoding parameters; each is built once."""
         key = json.dumps(dict(decoding), sort_keys=True)
         if key not in self._models:
             self._models[key] = self.build(decoding)
@@ -59,7 +59,7 @@ class System:
 
 
 def fingerprint_of(model: BaseChatModel) -> str:
-    """Return a hash of a model's class and of what it says identifies it. No key is part of that."""
+    """Return a hash of a model's class and identifying parameters. API keys are not part of it."""
     identity = json.dumps(model.asdict(), sort_keys=True, default=repr)
     return key_of(type(model).__qualname__, _ADDRESS.sub("", identity))
 

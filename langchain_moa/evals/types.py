@@ -1,4 +1,4 @@
-"""What an evaluation handles: questions, a system's answers, a judge's judgments, and the benchmark that ties them."""
+"""The data types of an evaluation: questions, answers, judgments, metrics and benchmarks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Question:
     id: str
 
     turns: tuple[tuple[BaseMessage, ...], ...]
-    """What each turn adds to the conversation before the system is asked. Most benchmarks have one turn."""
+    """The messages that each turn appends to the conversation. Most benchmarks have a single turn."""
 
     decoding: Mapping[str, Any] = field(default_factory=dict)
-    """How the benchmark wants it answered: `temperature`, `max_tokens`. Empty: as the system does by itself."""
+    """Decoding parameters that the benchmark prescribes: `temperature`, `max_tokens`. Empty: the system's defaults."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """What the benchmark needs to judge it: category, reference answer, skills and the like. JSON only."""
+    """Data the benchmark needs for judging, such as category, reference answer or skills. JSON-serializable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one system said to one question."""
+    """One system's answer to one question."""
 
     question: str
     """The question's id."""
@@ -41,106 +41,106 @@ class Answer:
     """One text per turn, stripped."""
 
     metadata: tuple[Mapping[str, Any], ...] = ()
-    """Each turn's `response_metadata`. JSON only."""
+    """The `response_metadata` of each turn. JSON-serializable."""
 
     usage: Mapping[str, UsageMetadata] = field(default_factory=dict)
-    """Tokens by model, the calls inside a composed system included. Empty: no model told."""
+    """Token usage by model, including calls inside a composed system. Empty: no model reported any."""
 
     calls: int = 0
-    """Model calls, the ones inside a composed system included."""
+    """Number of model calls, including calls inside a composed system."""
 
     seconds: float | None = None
-    """Wall time of all turns; `None`: not measured (an imported answer)."""
+    """Wall-clock seconds for all turns. `None`: not measured (an imported answer)."""
 
     error: str | None = None
-    """Why there is no answer."""
+    """Why the question could not be answered. `None`: it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgment:
-    """One verdict on one answer: a judge's reply with its parsed score, or a score that needs no judge."""
+    """One verdict on one answer: a judge's reply with the score parsed from it, or a score computed without a judge."""
 
     question: str
     system: str
 
     part: str = ""
-    """Which of the benchmark's verdicts on the answer: a turn, an order. Empty where there is only one."""
+    """Which verdict it is where there are several per answer: a turn, or an order. Empty otherwise."""
 
     score: float | None = None
-    """In the benchmark's own unit; `None`: unscored (no verdict could be read). Never a zero in its place."""
+    """The score in the benchmark's own unit. `None`: unscored, because no verdict could be parsed."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """What else the verdict says: log-probabilities, scores by skill, whether the outputs were switched. JSON only."""
+    """Further data: log-probabilities, scores by skill, whether outputs were switched. JSON-serializable."""
 
     reply: str = ""
-    """The judge's own words."""
+    """The text of the judge's reply."""
 
     usage: Mapping[str, UsageMetadata] = field(default_factory=dict)
-    """Tokens by model. Empty: no judge was asked."""
+    """Token usage by model. Empty: no judge was called."""
 
     error: str | None = None
-    """Why the judge gave no reply. An unreadable reply is no error."""
+    """Why the judge call failed. A reply without a parsable verdict is not an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeCall:
-    """One question to a judge."""
+    """One request to a judge."""
 
     part: str
     messages: Sequence[BaseMessage]
 
     arguments: Mapping[str, Any]
-    """Call-time arguments for the judge: `temperature`, `max_tokens`, `logprobs`."""
+    """Call-time arguments for the judge, such as `temperature`, `max_tokens`, `logprobs`."""
 
     read: Callable[[AIMessage], tuple[float | None, Mapping[str, Any]]]
-    """Takes the reply to a `Judgment`'s `score` and `fields`."""
+    """Parses the reply into the `score` and `fields` of a `Judgment`."""
 
 
 class Metric(Protocol):
-    """How one system did on one benchmark."""
+    """The scores of one system on one benchmark."""
 
     questions: Sequence[str]
-    """The ids of the questions that count, in the benchmark's order. A bootstrap draws from these."""
+    """Ids of the questions that were scored, in the benchmark's order. The bootstrap resamples these."""
 
     figures: Mapping[str, float]
-    """All figures by name, the main one first, in the order in which a report shows them."""
+    """Scores by name, the main score first, in the order in which a report shows them."""
 
     breakdowns: Mapping[str, Mapping[str, float]]
-    """Scores by, say, `category` or `skill`, each in the benchmark's order."""
+    """Scores by group, such as `category` or `skill`, each in the benchmark's order."""
 
     warnings: Sequence[str]
-    """What a reader has to know before trusting the figures."""
+    """Caveats about the scores, for the reader of a report."""
 
     def score(self, sample: Sequence[int] | None = None) -> float:
-        """Return the main figure.
+        """Return the main score.
 
         Args:
-            sample: Positions in `questions`, with repetition: a bootstrap's draw. `None`: all of them.
+            sample: Indices into `questions`, with repetition (a bootstrap sample). `None`: all questions.
         """
 
 
 class Benchmark(Protocol):
-    """A set of questions, how their answers are judged, and what the judgments come to."""
+    """A set of questions, how answers to them are judged, and how judgments are aggregated."""
 
     name: str
-    """As the command line and the files name it: `alpaca_eval`, `mt_bench`, `flask`, or the own task's."""
+    """Name on the command line and in files: `alpaca_eval`, `mt_bench`, `flask`, or the name of your task."""
 
     fingerprint: str
-    """Hash of the questions, the prompts and whatever else decides what a judgment means."""
+    """Hash of the questions, prompts and everything else that determines a judgment."""
 
     score_name: str
-    """What `Metric.score` is, with its unit: `length-controlled win rate (%)`, `score (1-10)`."""
+    """Name and unit of `Metric.score`: `length-controlled win rate (%)`, `score (1-10)`."""
 
     questions: Sequence[Question]
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
-        """Return what to ask a judge about an answer, or verdicts that need none."""
+        """Return the judge calls for an answer, or its judgments where no judge is needed."""
 
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Metric:
-        """Return how one system did. Failed answers and unscored judgments are left out and counted."""
+        """Return one system's metric. Failed answers and unscored judgments are excluded and counted."""
 
     def export(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Mapping[str, str]:
-        """Return one system's results in the format of the benchmark's original tools: file names to contents."""
+        """Return one system's results in the format of the benchmark's original tools: file name to content."""
 
     def read_answers(self, path: Path) -> Sequence[Answer]:
         """Read answers from a file in the format of the benchmark's original tools.

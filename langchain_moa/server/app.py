@@ -1,4 +1,4 @@
-"""The ASGI app: its routes, and what each request passes before it is answered."""
+"""The ASGI app: routes and their middleware."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from langchain_moa.server.auth import RequireKey
+from langchain_moa.server.admission_queue import AdmissionQueue
+from langchain_moa.server.api_errors import ApiError
 from langchain_moa.server.completions import ChatCompletions
-from langchain_moa.server.disconnects import CancelWhenGone
-from langchain_moa.server.errors import ApiError
-from langchain_moa.server.limits import Admit, Gate
 from langchain_moa.server.metrics import Metrics
-from langchain_moa.server.observing import Observe
+from langchain_moa.server.middleware.admission import Admit
+from langchain_moa.server.middleware.auth import RequireKey
+from langchain_moa.server.middleware.disconnects import CancelWhenGone
+from langchain_moa.server.middleware.observing import Observe
 from langchain_moa.server.page import page_routes
 from langchain_moa.server.served import Served
 
@@ -41,31 +42,33 @@ def create_app(
     max_request_bytes: int = 20_000_000,
     keep_alive: float = 10,
 ) -> Starlette:
-    """Return an ASGI app for any server; it needs no lifespan, so that it can be mounted in another one.
+    """Create the ASGI app. It needs no lifespan, so it can be mounted in another app.
 
-    What is checked is checked route by route: the routes and errors of an app around it are not touched.
+    All middleware is attached per route, so that routes and errors of a surrounding app are not affected.
 
     Args:
-        served: The mixtures, by name. Default: the line-ups, and `moa-1` for the default one.
-        api_key: What `Authorization: Bearer …` must be, but for the page itself and `/healthz`. Default: no key.
-        allow_overrides: Let requests change a mixture: who proposes, who aggregates, and how long it may take. Whoever
-            may ask then spends on any model that this process has a key for.
-        allow_origins: Web pages that may ask from a browser (CORS), or `*`; none by default.
-        max_concurrency: Answers in the making at a time. Each is as many upstream calls as the mixture has members.
-        max_queue: Requests that may wait for their turn; more get status 503.
-        queue_timeout: Seconds that one of them waits at most.
-        max_request_bytes: Of a request's body; a larger one gets status 413.
-        keep_alive: Seconds after which a stream that has nothing to say yet sends a comment, so that no proxy closes
-            it. An error before that has an HTTP status of its own.
+        served: The mixtures to serve, by name. Default: the line-ups, and `moa-1` for the default line-up.
+        api_key: The key required as `Authorization: Bearer …`, except for the web page itself and `/healthz`.
+            Default: no key.
+        allow_overrides: Let requests change the mixture: proposers, aggregator, time limits. Clients can then use any
+            model that this process has a key for.
+        allow_origins: Web origins that are allowed to call from a browser (CORS), or `*`. Default: none.
+        max_concurrency: Requests answered at the same time. Each makes as many upstream calls as the mixture has
+            members.
+        max_queue: Requests that may wait in the queue; more get status 503.
+        queue_timeout: Maximum seconds in the queue; then the request gets status 503.
+        max_request_bytes: Maximum size of a request body in bytes; larger ones get status 413.
+        keep_alive: Seconds between keep-alive comments in an idle stream, so that no proxy closes it. Errors before the
+            first one are sent with their HTTP status, later ones as an event in the stream.
     """
     served = served or Served()
-    gate = Gate(max_concurrency=max_concurrency, max_queue=max_queue, queue_timeout=queue_timeout)
-    metrics = Metrics(gate)
+    queue = AdmissionQueue(max_concurrency=max_concurrency, max_queue=max_queue, queue_timeout=queue_timeout)
+    metrics = Metrics(queue)
     keyed = [Middleware(Observe, metrics=metrics), Middleware(RequireKey, api_key=api_key)]
     answering = [
         *keyed,
         Middleware(CancelWhenGone, max_bytes=max_request_bytes),
-        Middleware(Admit, gate=gate),
+        Middleware(Admit, queue=queue),
     ]
     completions = ChatCompletions(served, allow_overrides=allow_overrides, keep_alive=keep_alive)
     routes: list[BaseRoute] = [
@@ -96,20 +99,20 @@ def _costs_money(route: BaseRoute) -> TypeGuard[Route]:
 
 
 def _guard(route: Route, middleware: Sequence[Middleware]) -> Route:
-    """Put middleware around a route that has none, as `Route` does."""
+    """Wrap a route in middleware, as `Route` does."""
     for item in reversed(middleware):
         route.app = item.cls(route.app, *item.args, **item.kwargs)
     return route
 
 
 async def _list_models(request: Request) -> Response:
-    """Return what is served."""
+    """List the served models."""
     names = request.app.state.served.names()
     return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
 
 
 async def _retrieve_model(request: Request) -> Response:
-    """Return one of what is served; `UnknownModelError` tells which there are."""
+    """Return one served model, or raise `UnknownModelError`."""
     name = request.path_params["name"]
     request.app.state.served.resolve(name)
     return JSONResponse(_model(name))
@@ -120,7 +123,7 @@ def _model(name: str) -> dict[str, object]:
 
 
 def _metrics(request: Request) -> Response:
-    # In a thread: some of it is read from files.
+    # Not a coroutine, so that it runs in a thread: some metrics are read from files.
     exposition = request.app.state.metrics.exposition()
     return Response(exposition, media_type="text/plain; version=0.0.4")
 
@@ -131,4 +134,4 @@ async def _healthz(_: Request) -> Response:
 
 async def _unknown(request: Request) -> Response:
     place = f"{request.method} {request.url.path}"
-    raise ApiError(404, f"There is no {place} here; there are POST /v1/chat/completions and GET /v1/models.")
+    raise ApiError(404, f"Unknown endpoint {place}; available are POST /v1/chat/completions and GET /v1/models.")

@@ -1,4 +1,4 @@
-"""The body of a request: read within limits, and as JSON."""
+"""Read a request body within limits, and parse it as JSON."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from langchain_moa.server.errors import ApiError
+from langchain_moa.server.api_errors import ApiError
 
-# For a whole body: none may hold memory for ever by coming byte by byte. Pictures over a slow line take a while.
+# For a whole body, so that a slow client can't hold memory forever. Images over a slow connection take a while.
 _SECONDS = 120
 
-# A small body can be much work, and while it is looked at nobody else is answered.
+# A small body can be expensive to process, which blocks the event loop for everyone.
 _MAX_DEPTH = 100
 _MAX_VALUES = 100_000
 
@@ -25,9 +25,8 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     """Return a request's whole body.
 
     Raises:
-        ApiError: Status 413, it is larger than `max_bytes`; what is too much is not read. Status 408, it came too
-            slowly.
-        ClientDisconnect: The client went away in the middle of it.
+        ApiError: Status 413, the body is larger than `max_bytes`; the rest is not read. Status 408, it took too long.
+        ClientDisconnect: The client disconnected.
     """
     try:
         async with asyncio.timeout(_SECONDS):
@@ -41,14 +40,14 @@ def parse_json(body: bytes, headers: Headers) -> dict[str, Any]:
     """Return a body as a JSON object.
 
     Raises:
-        ApiError: It is none, does not say so, or is too deep or too wide.
+        ApiError: It is not a JSON object, has another content type, or is too large or too deeply nested.
     """
-    # A browser lets any page send other types than this one to a server on loopback without asking it first.
+    # A browser lets any page send other content types to a server on loopback without a preflight request (CSRF).
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "Send the body as JSON, with the header 'Content-Type: application/json'.")
     try:
         fields = json.loads(body, parse_constant=_refuse_constant)
-        if b"\\ud" in body.lower():  # it may have escaped halves of characters, which no provider could be sent
+        if b"\\ud" in body.lower():  # maybe a lone surrogate, which can't be sent to a provider
             json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"The body is not valid JSON: {error}", code="invalid_json") from None
@@ -70,15 +69,15 @@ async def _read(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             raise ClientDisconnect
         body += part.get("body", b"")
         if len(body) > max_bytes:
-            # Nobody knows how much is still to come.
+            # The rest is not read, so the connection can't be reused.
             raise ApiError(413, message, code="too_large", headers={"connection": "close"})
         if not part.get("more_body"):
             return bytes(body)
 
 
 def _refuse_constant(name: str) -> Never:
-    # Python reads these, but JSON has none of them, and no provider could be sent them.
-    msg = f"{name} is no JSON number"
+    # Python accepts NaN and Infinity, but they are not JSON and can't be sent to a provider.
+    msg = f"{name} is not a JSON number"
     raise ValueError(msg)
 
 

@@ -17,26 +17,25 @@ from starlette.responses import Response
 
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.local import ChatLocal
+from langchain_moa.server.api_errors import ApiError, UnavailableModelError, UnknownModelError, explain
 from langchain_moa.server.encoding import Json
-from langchain_moa.server.errors import ApiError, UnavailableModelError, UnknownModelError, explain
-from langchain_moa.server.observing import Exchange, exchange
+from langchain_moa.server.exchange import Exchange, exchange
 from langchain_moa.server.requests import Completion, parse
-from langchain_moa.server.responses import Answer, CompletionStream
+from langchain_moa.server.responses import CompletionStream, OpenAIResponse
 from langchain_moa.server.served import Served
 from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
 
 
 class ChatCompletions:
-    """Answers OpenAI's chat completions with mixtures."""
+    """The handler of OpenAI's chat completions."""
 
     def __init__(self, served: Served, *, allow_overrides: bool, keep_alive: float) -> None:
-        """Keep who is served, and how. See `create_app`."""
         self._served = served
         self._allow_overrides = allow_overrides
         self._keep_alive = keep_alive
 
     async def create(self, request: Request) -> Response:
-        """Answer one request."""
+        """Handle one request."""
         asked = parse(await request.body(), request.headers, allow_overrides=self._allow_overrides)
         messages = asked.conversation()
         seen = exchange(request)
@@ -47,15 +46,15 @@ class ChatCompletions:
         if not asked.stream:
             answer = await runnable.ainvoke(messages, config, **arguments)
             seen.answered(answer.response_metadata["moa"])
-            return Json(Answer(model=asked.model).whole(answer))
+            return Json(OpenAIResponse(model=asked.model).whole(answer))
         chunks = cast("AsyncGenerator[AIMessageChunk]", runnable.astream(messages, config, **arguments))
-        stream = CompletionStream(Answer(model=asked.model), include_usage=asked.include_usage)
+        stream = CompletionStream(OpenAIResponse(model=asked.model), include_usage=asked.include_usage)
         events = _events(with_keep_alive(chunks, self._keep_alive), stream, seen)
-        # What fails before the first event has an HTTP status of its own.
+        # Errors before the first event are sent with their HTTP status.
         return EventStream(await anext(events), events)
 
     async def _find(self, asked: Completion, seen: Exchange) -> ChatMoA:
-        """Return the mixture. It may have to be built, and building one would hold up everybody."""
+        """Return the mixture. It may have to be built, in a thread because that takes a moment."""
         overrides = asked.overrides()
         seen.model = self._served.resolve(asked.model)
         seen.is_variant = bool(overrides)
@@ -70,10 +69,10 @@ class ChatCompletions:
 
 
 def _bind(model: ChatMoA, asked: Completion) -> tuple[Runnable[LanguageModelInput, AIMessage], dict[str, Any]]:
-    """Return the model with the request's tools, and its call-time arguments.
+    """Return the model bound to the request's tools, and the call-time arguments.
 
     Raises:
-        ApiError: The mixture's aggregator takes no tools.
+        ApiError: The aggregator does not support tools.
     """
     arguments = _arguments(model, asked)
     if not asked.tools:
@@ -106,10 +105,10 @@ def _arguments(model: ChatMoA, asked: Completion) -> dict[str, Any]:
 async def _events(
     chunks: AsyncGenerator[AIMessageChunk | None], stream: CompletionStream, seen: Exchange
 ) -> AsyncGenerator[bytes]:
-    """Yield a stream's events; an error is the last one.
+    """Yield the stream's events. An error after the first event is sent as the last one.
 
     Raises:
-        Exception: What went wrong before the first event.
+        Exception: Any error before the first event.
     """
     is_begun = False
     try:

@@ -1,4 +1,4 @@
-"""JSON as it is sent."""
+"""JSON encoding of responses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from starlette.responses import Response
 
 
 def to_json(data: Any) -> bytes:
-    """Return data as JSON in ASCII: models stream halves of characters, which only the client can put together."""
+    """Encode as ASCII JSON: models may stream lone surrogates, which only the client can combine."""
     return json.dumps(data, separators=(",", ":")).encode()
 
 
 class Json(Response):
-    """A response of JSON in ASCII."""
+    """A JSON response in ASCII."""
 
     media_type = "application/json"
 

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error, without what was asked and answered, and without keys."""
+"""Logs as JSON lines on stderr, without prompts, answers and keys."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 from datetime import UTC, datetime
 from traceback import format_tb
 
-# Uvicorn's own, and one line per request of `observing`. The rest of the package is left out: its warnings quote
-# providers, who quote prompts.
+# Uvicorn's own, and one line per request. Warnings of the rest of the package are left out: they quote providers, who
+# may quote prompts.
 _SHOWN = ("langchain_moa.server", "uvicorn.error")
 
 
@@ -16,7 +16,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as JSON; of an exception its type and its place, for its text may quote the conversation."""
+        """Format a record. Exceptions are logged without their message, which may quote the conversation."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logs() -> None:
-    """Have what the server logs written to standard error as JSON lines."""
+    """Log to stderr as JSON lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     for name in _SHOWN:

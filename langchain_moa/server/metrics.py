@@ -1,8 +1,6 @@
-"""Prometheus metrics. No label takes a value that a client could make up."""
+"""Prometheus metrics. No label has values that clients could choose freely."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -14,23 +12,21 @@ from prometheus_client import (
     generate_latest,
 )
 
-from langchain_moa.server.limits import Gate
-
-if TYPE_CHECKING:
-    from langchain_moa.server.observing import Exchange
+from langchain_moa.server.admission_queue import AdmissionQueue
+from langchain_moa.server.exchange import Exchange
 
 # Seconds; a mixture's first token waits for its proposers.
 _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 
 
 class Metrics:
-    """What one app counts."""
+    """The metrics of one app."""
 
-    def __init__(self, gate: Gate) -> None:
-        """Begin to count.
+    def __init__(self, queue: AdmissionQueue) -> None:
+        """Register the metrics.
 
         Args:
-            gate: Knows how many answers run and wait.
+            queue: Provides the number of running and waiting requests.
         """
         self._registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, GC_COLLECTOR):
@@ -42,11 +38,11 @@ class Metrics:
         self._failures = self._counter(
             "moa_proposer_failures", "Proposers that gave no whole reference", "model", "proposer", "status"
         )
-        self._gauge("moa_requests_in_flight", "Answers in the making").set_function(lambda: gate.running)
-        self._gauge("moa_requests_queued", "Requests that wait for their turn").set_function(lambda: gate.queued)
+        self._gauge("moa_requests_in_flight", "Answers in the making").set_function(lambda: queue.running)
+        self._gauge("moa_requests_queued", "Requests that wait for their turn").set_function(lambda: queue.queued)
 
     def count(self, seen: Exchange) -> None:
-        """Count one request."""
+        """Record one request."""
         self._requests.labels(seen.model, seen.status).inc()
         if seen.model:
             self._seconds.labels(seen.model).observe(seen.seconds)
@@ -59,7 +55,7 @@ class Metrics:
             self._failures.labels(seen.model, "" if seen.is_variant else proposer, status).inc()
 
     def exposition(self) -> bytes:
-        """Return all of them in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:

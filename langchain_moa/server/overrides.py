@@ -1,4 +1,4 @@
-"""What a request may change of a mixture, where that is allowed."""
+"""The options of a mixture that requests may change, if the server allows it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
-# Of a mixture that a request asks for: a graph of thousands of members takes minutes and gigabytes to build.
+# Limits for requested mixtures: a graph with thousands of members takes minutes and gigabytes to build.
 _MAX_LAYERS = 10
 _MAX_PROPOSERS = 32
 
 
 def _check_model(spec: str) -> str:
-    # It would be opened, and the error would tell whether it is there.
+    # Opening it would disclose whether the file exists.
     if spec.lower().endswith(".gguf"):
         msg = f"Model {spec!r} is a file on the server, which requests can't name."
         raise ValueError(msg)
@@ -36,7 +36,7 @@ _Layer = Annotated[list[str | dict[str, Any]], AfterValidator(_check_layer)]
 
 
 class Overrides(BaseModel):
-    """Fields of the body that change the mixture; see the fields of `ChatMoA`."""
+    """Request fields that change the mixture; same meaning as the options of `ChatMoA`."""
 
     rounds: int | None = Field(default=None, le=_MAX_LAYERS)
     proposers: _Layer | None = None

@@ -1,4 +1,4 @@
-"""From the body of a request to messages and to the aggregator's call-time arguments."""
+"""Parse the body of a request into messages and call-time arguments of the aggregator."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 
+from langchain_moa.server.api_errors import ApiError, field_error
 from langchain_moa.server.body import parse_json
-from langchain_moa.server.errors import ApiError, field_error
 from langchain_moa.server.overrides import Overrides
 
-# Known to OpenAI's or Together's API, and why it is not there.
+# Parameters of OpenAI's or Together's API that are not supported, and why.
 _UNSUPPORTED = {
     "audio": "a mixture answers in text only",
-    "context_length_exceeded_behavior": "references are trimmed to the aggregator's window by themselves",
-    "echo": "the prompt is not sent back",
-    "function_call": "give tool_choice instead",
-    "functions": "give tools instead",
-    "moderation": "nothing is moderated here",
-    "prediction": "the aggregator writes from the proposals",
-    "prompt": "give messages instead",
-    "safety_model": "nothing is moderated here",
-    "web_search_options": "give the mixture's proposers tools instead",
+    "context_length_exceeded_behavior": "references are always trimmed to the aggregator's context window",
+    "echo": "prompts are not echoed",
+    "function_call": "use tool_choice instead",
+    "functions": "use tools instead",
+    "moderation": "this server has no moderation",
+    "prediction": "the aggregator writes its answer from the references",
+    "prompt": "use messages instead",
+    "safety_model": "this server has no moderation",
+    "web_search_options": "give tools to the mixture's proposers instead",
 }
-# Of messages: what remains is an answer's, which clients send back as they got it.
+# Other message fields belong to responses, and clients send them back unchanged; they are ignored.
 _MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
 _BLOCKS = ("text", "image_url", "file", "refusal")
 
-# A small body can be much work, and while it is looked at nobody else is answered.
+# A small body can be expensive to process, which blocks the event loop for everyone.
 _MAX_MESSAGES = 2048
 _MAX_PARTS = 2048
 _MAX_TOOLS = 128
 
 
 class Sampling(BaseModel):
-    """Fields of the body that reach the aggregator by the same name."""
+    """Request fields that are passed to the aggregator under the same name."""
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
@@ -53,7 +53,7 @@ class Sampling(BaseModel):
 
 
 class ProviderSampling(BaseModel):
-    """Fields of the body that Together and llama.cpp have beside OpenAI's; they reach an OpenAI-compatible provider."""
+    """Request fields of Together and llama.cpp beyond OpenAI's, passed on in `extra_body`."""
 
     top_k: int | None = None
     min_p: float | None = None
@@ -61,7 +61,7 @@ class ProviderSampling(BaseModel):
 
 
 class Completion(Overrides, Sampling, ProviderSampling):
-    """The body of `POST /v1/chat/completions`. What is `null` is not given."""
+    """The body of `POST /v1/chat/completions`. `null` means not given."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -85,11 +85,11 @@ class Completion(Overrides, Sampling, ProviderSampling):
 
     @property
     def include_usage(self) -> bool:
-        """Whether a stream ends with its usage."""
+        """Whether a stream ends with a usage chunk."""
         return bool((self.stream_options or {}).get("include_usage"))
 
     def arguments(self) -> dict[str, Any]:
-        """Return the aggregator's call-time arguments, but for tools, the format and what is the provider's own."""
+        """Return the aggregator's call-time arguments, except tools, response format and provider-specific ones."""
         arguments = self.model_dump(include=set(Sampling.model_fields), exclude_none=True)
         if limit := self.max_completion_tokens or self.max_tokens:
             arguments["max_tokens"] = limit
@@ -98,19 +98,19 @@ class Completion(Overrides, Sampling, ProviderSampling):
         return arguments
 
     def provider_arguments(self) -> dict[str, Any]:
-        """Return the fields that OpenAI's SDK does not know."""
+        """Return the provider-specific arguments, which OpenAI's SDK does not know."""
         return self.model_dump(include=set(ProviderSampling.model_fields), exclude_none=True)
 
     def tool_arguments(self) -> dict[str, Any]:
-        """Return the arguments of `bind_tools`, beside the tools."""
+        """Return the further arguments of `bind_tools`."""
         return self.model_dump(include={"tool_choice", "parallel_tool_calls"}, exclude_none=True)
 
     def overrides(self) -> dict[str, Any]:
-        """Return what the request changes of the mixture."""
+        """Return the options of the mixture that the request changes."""
         return self.model_dump(include=set(Overrides.model_fields), exclude_none=True)
 
     def trace_metadata(self) -> dict[str, str]:
-        """Return what traces keep of who asked; no provider gets it."""
+        """Return metadata about the user for traces; it is not sent to providers."""
         users = self.model_dump(include={"user", "safety_identifier"}, exclude_none=True)
         return {**(self.metadata or {}), **users}
 
@@ -118,16 +118,16 @@ class Completion(Overrides, Sampling, ProviderSampling):
         """Return the messages.
 
         Raises:
-            ApiError: One of them is malformed, or has content that can't be taken; the text names it.
+            ApiError: A message is malformed or has unsupported content.
         """
         return [_to_message(place, message) for place, message in enumerate(self.messages)]
 
 
 def parse(body: bytes, headers: Headers, *, allow_overrides: bool) -> Completion:
-    """Return what a request asks for.
+    """Parse and validate a request.
 
     Raises:
-        ApiError: It asks for something else than what there is; the text names the field.
+        ApiError: A field is unknown, unsupported or invalid; the message names it.
     """
     fields = {name: value for name, value in parse_json(body, headers).items() if value is not None}
     if unsupported := next(filter(_UNSUPPORTED.get, fields), None):
@@ -140,7 +140,7 @@ def parse(body: bytes, headers: Headers, *, allow_overrides: bool) -> Completion
     _check_supported(asked)
     if (changes := asked.overrides()) and not allow_overrides:
         names = ", ".join(changes)
-        text = f"{names}: this server does not let requests change a mixture; start it with --allow-overrides."
+        text = f"{names}: requests can't change the mixture on this server unless it is started with --allow-overrides."
         raise _invalid(next(iter(changes)), text, code="overrides_not_allowed")
     return asked
 

@@ -1,4 +1,4 @@
-"""From messages to OpenAI's JSON, whole or chunk by chunk."""
+"""Convert messages to OpenAI's JSON, as a whole or in chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from langchain_moa.server.streaming import DONE, to_event
 
-# Anthropic's and Google's words beside OpenAI's own.
+# OpenAI's finish reasons, and those of Anthropic and Google.
 _FINISH_REASONS = {
     **{reason: reason for reason in ("stop", "length", "tool_calls", "content_filter")},
     **dict.fromkeys(("max_tokens", "MAX_TOKENS"), "length"),
@@ -23,17 +23,17 @@ _FINISH_REASONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The JSON of one answer, whole or in chunks."""
+class OpenAIResponse:
+    """Renders one answer as OpenAI's JSON, as a whole or in chunks."""
 
     model: str
-    """As the client asked for it."""
+    """The model name in the request."""
 
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time()))
 
     def whole(self, answer: AIMessage) -> dict[str, Any]:
-        """Return a `chat.completion`, with the account of all calls as `moa`."""
+        """Return a `chat.completion`, with data about all calls in the field `moa`."""
         message = {
             "role": "assistant",
             "content": answer.text or (None if answer.tool_calls else ""),
@@ -54,15 +54,15 @@ class Answer:
         """Return a `chat.completion.chunk`.
 
         Args:
-            delta: What it adds to the message.
-            finish_reason: In the last one.
-            **choice: More fields of the choice.
+            delta: The part of the message in this chunk.
+            finish_reason: Set in the last chunk.
+            **choice: Further fields of the choice.
         """
         choices = [{"index": 0, "delta": delta, "finish_reason": finish_reason, **choice}]
         return self._object("chat.completion.chunk", choices=choices)
 
     def usage(self, usage: UsageMetadata | None) -> dict[str, Any]:
-        """Return the chunk that tells a stream's usage."""
+        """Return the usage chunk of a stream."""
         return self._object("chat.completion.chunk", choices=[], usage=_to_usage(usage))
 
     def _object(self, kind: str, **fields: Any) -> dict[str, Any]:
@@ -70,16 +70,16 @@ class Answer:
 
 
 class CompletionStream:
-    """Turns the chunks of one answer into events."""
+    """Converts the chunks of one answer to server-sent events."""
 
-    def __init__(self, answer: Answer, *, include_usage: bool) -> None:
-        """Begin an answer.
+    def __init__(self, response: OpenAIResponse, *, include_usage: bool) -> None:
+        """Start a stream.
 
         Args:
-            answer: Its JSON.
-            include_usage: Whether to end with the usage.
+            response: Renders the JSON.
+            include_usage: Whether to end with a usage chunk.
         """
-        self._answer = answer
+        self._response = response
         self._include_usage = include_usage
         self._opening: dict[str, Any] = {"role": "assistant"}
         self._calls_begun = 0
@@ -88,12 +88,12 @@ class CompletionStream:
 
     @property
     def account(self) -> dict[str, Any]:
-        """What all calls did, once the last chunk is there."""
+        """The `response_metadata["moa"]` of the answer, available after the last chunk."""
         account: dict[str, Any] = self._last.response_metadata["moa"]
         return account
 
     def delta(self, chunk: AIMessageChunk) -> bytes:
-        """Return the event of a chunk; nothing for one that only brings metadata."""
+        """Return the event for a chunk; empty if it has only metadata."""
         self._finish_reason = finish_reason(chunk.response_metadata) or self._finish_reason
         self._last = chunk
         delta = _to_delta(chunk, calls_begun=self._calls_begun)
@@ -102,22 +102,22 @@ class CompletionStream:
         self._calls_begun += sum(bool(call["id"]) for call in chunk.tool_call_chunks)
         opening, self._opening = self._opening, {}
         logprobs = chunk.response_metadata.get("logprobs")
-        return to_event(self._answer.chunk({**opening, **delta}, **({"logprobs": logprobs} if logprobs else {})))
+        return to_event(self._response.chunk({**opening, **delta}, **({"logprobs": logprobs} if logprobs else {})))
 
     def end(self) -> bytes:
-        """Return the last events: why the answer ended, with the account of all calls, and what it used."""
+        """Return the last events: finish reason with data about all calls, usage, and `[DONE]`."""
         reason = _ending(self._finish_reason, has_calls=self._calls_begun > 0)
-        last = {**self._answer.chunk(self._opening, finish_reason=reason), "moa": _without_texts(self.account)}
-        usage = to_event(self._answer.usage(self._last.usage_metadata)) if self._include_usage else b""
+        last = {**self._response.chunk(self._opening, finish_reason=reason), "moa": _without_texts(self.account)}
+        usage = to_event(self._response.usage(self._last.usage_metadata)) if self._include_usage else b""
         return to_event(last) + usage + DONE
 
 
 def _to_delta(chunk: AIMessageChunk, *, calls_begun: int) -> dict[str, Any]:
-    """Return what a chunk adds to the message; nothing for one that only brings metadata.
+    """Return the delta of a chunk; empty if it has only metadata.
 
     Args:
-        chunk: The aggregator's.
-        calls_begun: Tool calls that earlier chunks have begun, for models that don't number them.
+        chunk: A chunk of the aggregator.
+        calls_begun: Number of tool calls started in earlier chunks, for models that don't number them.
     """
     delta: dict[str, Any] = {}
     if chunk.text:
@@ -142,7 +142,7 @@ def _call_delta(call: Mapping[str, Any], place: int) -> dict[str, Any]:
 
 
 def _tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
-    """Return an answer's tool calls, those with arguments that are no JSON as they came."""
+    """Return an answer's tool calls. Arguments that are not valid JSON are passed on unchanged."""
     calls = [(call, json.dumps(call["args"], ensure_ascii=False)) for call in answer.tool_calls]
     broken = [(call, call["args"] or "") for call in answer.invalid_tool_calls]
     return [
@@ -156,18 +156,18 @@ def _tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
 
 
 def finish_reason(metadata: Mapping[str, Any]) -> str | None:
-    """Return why the answer ended, in OpenAI's words, if the metadata tell it."""
+    """Return OpenAI's finish reason, if the metadata has one."""
     reason = metadata.get("finish_reason") or metadata.get("stop_reason")
     return _FINISH_REASONS.get(reason, "stop") if reason else None
 
 
 def _ending(reason: str | None, *, has_calls: bool) -> str:
-    """Return why the answer ended; some providers call it a stop when the model called a tool."""
+    """Return the final finish reason; some providers report `stop` when the model called a tool."""
     return "tool_calls" if has_calls and reason in (None, "stop") else reason or "stop"
 
 
 def _to_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
-    """Return the sum over all calls of the mixture; `None` when no provider told."""
+    """Convert usage, summed over all calls of the mixture. `None`: no provider reported any."""
     if usage is None:
         return None
     read, written = usage.get("input_token_details", {}), usage.get("output_token_details", {})
@@ -181,7 +181,7 @@ def _to_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
 
 
 def _without_texts(account: Any) -> Any:
-    """Return the account of an answer without what models and providers said: of an error its type alone."""
+    """Remove texts of models and providers from `moa` metadata; errors are reduced to their type."""
     if isinstance(account, Mapping):
         kept = {name: value for name, value in account.items() if name not in ("text", "analysis")}
         return {

@@ -1,4 +1,4 @@
-"""What is served: mixtures by name, each built once."""
+"""The registry of served mixtures, each built once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from openai import OpenAIError
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.exceptions import MoAError
 from langchain_moa.lineups import LINEUPS
-from langchain_moa.server.errors import UnavailableModelError, UnknownModelError, explain
+from langchain_moa.server.api_errors import UnavailableModelError, UnknownModelError, explain
 
 DEFAULT = "moa-1"
 
-# Together's own name for its endpoint, in togethercomputer/together-cookbook, MoA_Under_the_hood.ipynb.
+# The name of Together's own endpoint, in togethercomputer/together-cookbook, MoA_Under_the_hood.ipynb.
 _ALIASES = {"togethercomputer/MoA-1": DEFAULT}
 
 # A variant is a graph and small clients over the process's one pool of connections: some 100 KB.
@@ -26,18 +26,18 @@ _MAX_VARIANTS = 64
 
 
 class Served:
-    """Mixtures by name: the caller's own, every line-up, and `moa-1` for the default. Safe to use from threads.
+    """The mixtures to serve, by name: your own, every line-up, and `moa-1` as the default. Thread-safe.
 
-    A mixture is built at its first use and kept: one that is built for each request would open connections of its own
-    for some providers, and dropping those can hang the requests of others (openai-python issue 2440).
+    A mixture is built at its first use and kept. Building one per request would open separate connections for some
+    providers, and dropping those can hang other requests (openai-python issue 2440).
     """
 
     def __init__(self, models: Mapping[str, ChatMoA] | None = None) -> None:
-        """Keep the caller's own mixtures.
+        """Create the registry.
 
         Args:
-            models: By name, beside the line-ups. `moa-1`, if it is not among them, is the line-up `default`, or without
-                `TOGETHER_API_KEY` the line-up `local`.
+            models: Your own mixtures by name, served in addition to the line-ups. If `moa-1` is not among them, it is
+                the line-up `default`, or `local` without `TOGETHER_API_KEY`.
         """
         self._names = list(dict.fromkeys([DEFAULT, *(models or {}), *LINEUPS]))
         self._models = dict(models or {})
@@ -45,15 +45,15 @@ class Served:
         self._building = threading.Lock()
 
     def names(self) -> list[str]:
-        """Return the names of what is served, the default first."""
+        """Return the names of the served mixtures, the default first."""
         return list(self._names)
 
     def model(self, name: str) -> ChatMoA:
-        """Return the mixture of that name; the first time takes a moment.
+        """Return the mixture with this name, building it at its first use.
 
         Raises:
-            UnknownModelError: There is none.
-            UnavailableModelError: It can't be built here.
+            UnknownModelError: There is no such mixture.
+            UnavailableModelError: The mixture can't be built.
         """
         name = self.resolve(name)
         with self._building:
@@ -62,12 +62,12 @@ class Served:
             return self._models[name]
 
     def variant(self, name: str, options: Mapping[str, Any]) -> ChatMoA:
-        """Return the mixture of that name with other options; the variants used last are kept.
+        """Return a copy of a mixture with other options. Recently used variants are cached.
 
         Raises:
-            UnknownModelError: There is none.
-            UnavailableModelError: It can't be built here.
-            ValueError: The options don't fit together.
+            UnknownModelError: There is no such mixture.
+            UnavailableModelError: The mixture can't be built.
+            ValueError: The options are invalid.
         """
         model = self.model(name)
         key = json.dumps([self.resolve(name), options], sort_keys=True)
@@ -80,10 +80,10 @@ class Served:
             return self._variants[key]
 
     def resolve(self, name: str) -> str:
-        """Return the name under which a model is listed.
+        """Return the listed name of a model, resolving aliases.
 
         Raises:
-            UnknownModelError: Nothing is served by that name.
+            UnknownModelError: There is no such mixture.
         """
         listed = name if name in self._names else _ALIASES.get(name, name)
         if listed not in self._names:

@@ -19,12 +19,12 @@ DONE = b"data: [DONE]\n\n"
 
 
 def to_event(data: Any) -> bytes:
-    """Return one event with JSON as its data."""
+    """Return a server-sent event with JSON data."""
     return b"data: " + to_json(data) + b"\n\n"
 
 
 async def with_keep_alive(items: AsyncGenerator[_Item], seconds: float) -> AsyncGenerator[_Item | None]:
-    """Yield the items as they come, and `None` whenever there was none for some seconds."""
+    """Yield the items as they arrive, and `None` whenever none arrived for `seconds`."""
     queue: asyncio.Queue[_Item | asyncio.Task[None] | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     latest = loop.time()
@@ -37,7 +37,7 @@ async def with_keep_alive(items: AsyncGenerator[_Item], seconds: float) -> Async
                 queue.put_nowait(item)
 
     async def beat() -> None:
-        # One timer for all items, which costs less than a timeout for each.
+        # One timer for all items is cheaper than a timeout per item.
         nonlocal latest
         while True:
             await asyncio.sleep(latest + seconds - loop.time())
@@ -51,7 +51,7 @@ async def with_keep_alive(items: AsyncGenerator[_Item], seconds: float) -> Async
     try:
         while not isinstance(item := await queue.get(), asyncio.Task):
             yield item
-        await item  # raises what ended it, if anything did
+        await item  # re-raises its error, if any
     finally:
         pumping.cancel()
         beating.cancel()
@@ -59,18 +59,18 @@ async def with_keep_alive(items: AsyncGenerator[_Item], seconds: float) -> Async
 
 
 class EventStream(Response):
-    """A response of events that are there already, and of those to come."""
+    """A streaming response of server-sent events."""
 
     media_type = "text/event-stream"
 
     def __init__(self, first: bytes, rest: AsyncGenerator[bytes]) -> None:
-        """Keep the events.
+        """Create the response.
 
         Args:
-            first: What is sent with the headers.
-            rest: Closed at the end, however that comes; it must have begun.
+            first: The first events, sent right after the headers.
+            rest: The further events. It must be started already; it is always closed at the end.
         """
-        # nginx buffers what does not forbid it.
+        # Without this header, nginx buffers the stream.
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._first = first

@@ -195,7 +195,7 @@ def test_interrupted_it_says_that_the_same_command_goes_on(folder):
         server.wait_for(lambda: server.requests, timeout=280)
         process.send_signal(signal.SIGINT)
         _, err = finish(process, code=130)
-        assert err.endswith("moa: stopped; what is done is kept, and the same command goes on from there.\n")
+        assert err.endswith("moa: stopped; results so far are kept, and the same command continues from there.\n")
         gate.set()
         moa_eval(folder, server, *command)
 
@@ -212,7 +212,7 @@ def test_what_failed_is_counted_and_the_same_command_tries_it_again(folder):
     with OpenAIServer(reply) as server:
         _, err = moa_eval(folder, server, *command, code=1)
         assert "sums · one · answers: 6/6, 1 failed" in err
-        assert err.endswith("moa: 1 answer failed; the same command tries them again.\n")
+        assert err.endswith("moa: 1 answer failed; run the same command again to retry them.\n")
         assert json.loads((folder / "out/sums/report.json").read_text())["systems"][0]["failed"] == 1
         broken.clear()
         server.reset()

@@ -9,7 +9,7 @@ from langchain_core.exceptions import ModelTimeoutError
 from pydantic import BaseModel
 
 from langchain_moa.exceptions import LocalModelError
-from langchain_moa.local import ChatLocal, find_weights, server
+from langchain_moa.local import ChatLocal, find_weights, llama_server
 from tests.local_model import needs_local_model
 
 pytestmark = needs_local_model
@@ -74,18 +74,18 @@ def test_an_answer_that_is_cut_off_has_its_usage_and_says_what_does_not_fit():
 
 
 def test_a_method_that_needs_tools_is_refused():
-    with pytest.raises(ValueError, match="method 'function_calling' needs tools"):
+    with pytest.raises(ValueError, match="method 'function_calling' needs tool calls"):
         ChatLocal().with_structured_output(City, method="function_calling")
 
 
 def test_many_models_in_many_threads_share_one_server():
-    server._servers.clear()
+    llama_server._servers.clear()
     models = [ChatLocal(model=f"model {n}", temperature=n / 10, max_tokens=8) for n in range(6)]
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda model: model.invoke("Name a colour."), models * 2))
     assert all(answer.text for answer in answers)
     assert [answer.response_metadata["model_name"] for answer in answers] == [model.model for model in models * 2]
-    assert len(server._servers) == 1
+    assert len(llama_server._servers) == 1
 
 
 def test_a_call_sets_its_own_limits():
@@ -97,7 +97,7 @@ def test_the_server_answers_nobody_else():
     import httpx
 
     ChatLocal(max_tokens=1).invoke("hi")
-    (running,) = server._servers.values()
+    (running,) = llama_server._servers.values()
     address = f"http://127.0.0.1:{running.port}/v1/models"
     assert httpx.get(address, trust_env=False).status_code == 401
     origin = {"Origin": "https://example.com", "Authorization": f"Bearer {running.key}"}
@@ -128,9 +128,9 @@ async def test_a_cancelled_call_stops_the_server_working_on_it():
     await model.ainvoke("hi", max_tokens=1)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(model.ainvoke("Tell me a long story."), 0.5)
-    (running,) = server._servers.values()
+    (running,) = llama_server._servers.values()
     for _ in range(30):
-        if not await asyncio.to_thread(server._is_busy, running):
+        if not await asyncio.to_thread(llama_server._is_busy, running):
             break
         await asyncio.sleep(0.1)
     else:

@@ -185,7 +185,7 @@ def test_errors_are_the_sdks_own(served):
         with pytest.raises(openai.BadRequestError, match="n is 2") as refused:
             client.chat.completions.create(model="moa-1", messages=QUESTION, n=2)
         assert refused.value.param == "n"
-        with pytest.raises(openai.BadRequestError, match="start it with --allow-overrides"):
+        with pytest.raises(openai.BadRequestError, match="unless it is started with --allow-overrides"):
             client.chat.completions.create(model="moa-1", messages=QUESTION, extra_body={"rounds": 2})
 
 

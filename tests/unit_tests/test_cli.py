@@ -6,11 +6,11 @@ from langchain_core.messages import AIMessage, HumanMessage
 from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
-from langchain_moa._aggregation.aggregation import Mode
-from langchain_moa.cli import main, options
+from langchain_moa._aggregation.outcome import Aggregation
+from langchain_moa.cli import main, mixture_options
 from langchain_moa.cli.app import app
-from langchain_moa.cli.markdown import split_finished
-from langchain_moa.cli.summary import summarize
+from langchain_moa.cli.terminal.answer_summary import summarize
+from langchain_moa.cli.terminal.markdown import split_finished
 from langchain_moa.gates import unless_small_talk
 from langchain_moa.lineups import LINEUPS
 from tests.fakes import ScriptedChatModel
@@ -149,8 +149,8 @@ VERDICT = verdict(2, "It is\x1b[31m right.")
 
 
 def test_the_modes_are_chat_moas():
-    (mode, _) = get_args(get_args(options.Aggregation)[0])
-    assert get_args(mode) == get_args(Mode)
+    (mode, _) = get_args(get_args(mixture_options.Aggregation)[0])
+    assert get_args(mode) == get_args(Aggregation)
 
 
 def test_select_shows_the_proposals_the_winner_and_why(serve):
@@ -252,7 +252,7 @@ def test_without_a_key_the_local_line_up_answers_and_says_so(monkeypatch, tmp_pa
     result = moa("ask", "Why?")
     notice, error = result.stderr.splitlines()
     assert result.exit_code == 1
-    assert notice.startswith("TOGETHER_API_KEY is not set: the line-up 'local' answers")
+    assert notice.startswith("TOGETHER_API_KEY is not set: using the line-up 'local'")
     assert "none.gguf" in error
 
 
@@ -319,7 +319,7 @@ def test_a_command_that_goes_wrong_is_one_line(serve, tmp_path):
         "moa: /save needs a file's name.",
         "moa: Line-up 'foo' is unknown",
         "moa: no answer yet, so no references.",
-        "moa: /what is no command",
+        "moa: Unknown command /what",
     ]
 
 
@@ -328,7 +328,7 @@ def test_model_shows_and_switches_the_line_up(serve):
     result = moa("chat", *MIXTURE, stdin="/model\n/model bot\nOne?\n/help\n")
     assert result.stdout.startswith("moa: x/a, x/b → x/c\nbot: Qwen/Qwen2-72B-Instruct, ")
     assert [request["model"] for request in server.requests][-1] == LINEUPS["bot"].aggregator
-    assert "/references  the proposals behind the last answer" in result.stdout
+    assert "/references  show the references behind the last answer" in result.stdout
 
 
 # -- lineups, doctor, download ----------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_doctor_sees_a_key_that_is_not_accepted(serve):
     server = serve(MODELS, api_key="another")
     result = moa("doctor", "default")
     assert result.exit_code == 1
-    assert "TOGETHER_API_KEY\tnot accepted\tMake a key at " in result.stdout
+    assert "TOGETHER_API_KEY\tnot accepted\tCreate a key at " in result.stdout
     assert KEY not in result.output
     assert server.requests == []
 

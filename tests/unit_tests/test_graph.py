@@ -8,8 +8,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA, MoAState, create_moa_graph
-from langchain_moa._runtime.layer_clock import Limits
-from langchain_moa._runtime.run_state import Shared
+from langchain_moa._runtime.run_state import RunState
+from langchain_moa._runtime.turn_references import Turn
 from tests.fakes import ScriptedChatModel
 
 
@@ -108,6 +108,6 @@ def test_a_failure_survives_a_checkpoint():
 
 async def test_what_the_nodes_of_a_run_share_is_dumped_as_nothing():
     """A server that keeps a thread's state by pickling it would fail on the clocks."""
-    shared = Shared()
-    shared.clock(1, layers=1, size=2, at_least=1, limits=Limits())
-    assert len(pickle.loads(pickle.dumps(shared))) == len(deepcopy(shared)) == 0
+    run = RunState()
+    run.turn(lambda: Turn(mixture="one"))
+    assert len(pickle.loads(pickle.dumps(run))) == len(deepcopy(run)) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from langchain_moa.exceptions import LocalModelError
-from langchain_moa.local import ChatLocal, download_weights, find_weights, server, weights
+from langchain_moa.local import ChatLocal, download_weights, find_weights, llama_server, weights
 
 CONTENT = b"GGUF and so on"
 
@@ -77,11 +77,11 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(bare_machine
 
 
 def test_construction_starts_no_server(cached, monkeypatch):
-    monkeypatch.setattr(server, "_servers", {})
+    monkeypatch.setattr(llama_server, "_servers", {})
     put(cached)
     models = [ChatLocal(temperature=t / 10) for t in range(10)]
     assert len(models) == 10
-    assert server._servers == {}
+    assert llama_server._servers == {}
 
 
 def test_importing_the_module_loads_neither_llama_cpp_nor_a_client():

@@ -51,7 +51,9 @@ def test_importing_it_loads_no_extra_and_no_provider():
 
 
 def test_importing_the_evaluations_and_answering_loads_no_statistics():
-    loaded = loaded_by("langchain_moa.evals, langchain_moa.evals.benchmarks, langchain_moa.evals.generate")
+    loaded = loaded_by(
+        "langchain_moa.evals, langchain_moa.evals.benchmarks.loading, langchain_moa.evals.running.generate_answers"
+    )
     assert not {"numpy", "sklearn", "plotly"} & loaded
 
 
@@ -83,10 +85,10 @@ TIERS = (
 )
 
 
-EVALS = sorted((PACKAGE / "evals").glob("*.py"))
+EVALS = sorted((PACKAGE / "evals").rglob("*.py"))
 
 
-@pytest.mark.parametrize("module", EVALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("module", EVALS, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_evaluations_know_of_no_mixture(module):
     outside = {name for name in imports_of(module) if not name.startswith("langchain_moa.evals")}
     assert outside <= {"langchain_moa.answer_keys", "langchain_moa.exceptions"}
@@ -103,3 +105,29 @@ def test_imports_point_to_the_ground(tier):
 def test_nothing_imports_the_command_line():
     outside = [path for path in PACKAGE.rglob("*.py") if "cli" not in path.relative_to(PACKAGE).parts]
     assert not any(name.startswith("langchain_moa.cli") for path in outside for name in imports_of(path))
+
+
+# Folder by folder, from the ground up: each may import from those before it, and from the modules beside the folders.
+FLOORS = {
+    "evals": ("datasets", "statistics", "results", "graders", "benchmarks", "running", "report"),
+    "cli": ("terminal", "evaluation", "commands"),
+    "server": ("middleware", "page"),
+}
+
+
+@pytest.mark.parametrize(("package", "folder"), [(name, folder) for name in FLOORS for folder in FLOORS[name]])
+def test_folders_import_only_from_the_floors_below(package, folder):
+    above = FLOORS[package][FLOORS[package].index(folder) + 1 :]
+    imported = {name for path in (PACKAGE / package / folder).rglob("*.py") for name in imports_of(path)}
+    assert not {name for name in imported if name.startswith(tuple(f"langchain_moa.{package}.{one}" for one in above))}
+
+
+def test_every_folder_has_a_floor():
+    for package, floors in FLOORS.items():
+        folders = {path.parent.name for path in (PACKAGE / package).glob("*/__init__.py")}
+        assert folders == set(floors)
+
+
+def test_the_server_knows_no_evaluations():
+    imported = {name for path in (PACKAGE / "server").rglob("*.py") for name in imports_of(path)}
+    assert not any(name.startswith("langchain_moa.evals") for name in imported)

@@ -1,1 +1,1 @@
-"""`moa eval`: whether a mixture is worth it, on published benchmarks and on the user's own task."""
+"""`moa eval`: evaluate systems on published benchmarks and on your own task."""

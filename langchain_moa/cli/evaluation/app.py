@@ -8,36 +8,42 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_moa.cli.evaluation import exchange, generate, judge, leave_one_out, report, run
+from langchain_moa.cli.evaluation.commands import generate, import_export, judge, leave_one_out, report, run
 
 
 class _Resumable(TyperGroup):
-    """The commands, each of which Ctrl-C only interrupts."""
+    """A command group whose commands can be resumed after Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("moa: stopped; what is done is kept, and the same command goes on from there.", err=True)
+            typer.echo("moa: stopped; results so far are kept, and the same command continues from there.", err=True)
             raise typer.Exit(130) from None
 
 
 app = typer.Typer(
     cls=_Resumable,
     no_args_is_help=True,
-    help="Is a mixture worth it here? AlpacaEval 2, MT-Bench, FLASK and your own task, with cost and latency.",
+    help="Evaluate systems on AlpacaEval 2, MT-Bench, FLASK and your own task, with cost and latency.",
 )
 
 
 @app.callback()
 def _find_modules() -> None:
-    # The user's own factories and graders lie where the command is run. Last, so that none takes the place of an
-    # installed module.
+    # Find the user's factories and graders in the current directory. Last, so that they don't shadow installed modules.
     if "" not in sys.path:
         sys.path.append("")
 
 
-for _command in (run.run, generate.generate, judge.judge, report.report, leave_one_out.leave_one_out, exchange.export):
+for _command in (
+    run.run,
+    generate.generate,
+    judge.judge,
+    report.report,
+    leave_one_out.leave_one_out,
+    import_export.export,
+):
     app.command()(_command)
-app.command(name="import")(exchange.import_)
+app.command(name="import")(import_export.import_)

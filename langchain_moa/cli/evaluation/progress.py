@@ -1,4 +1,4 @@
-"""How far an evaluation is, and how it ends: bars on a terminal, plain lines otherwise. Both on stderr."""
+"""Progress of an evaluation on stderr: bars on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from langchain_moa.cli.text import one_line
+from langchain_moa.cli.terminal.text import one_line
 
 Tick = Callable[[str, str | None], None]
-"""Tells of a finished item: its name, and what went wrong if anything did."""
+"""Reports a finished item: its name, and its error if it failed."""
 
 _SHOWN_ERRORS = 3
 
 
 @dataclass
 class _Tally:
-    """How far a part of the work is."""
+    """The progress of one step."""
 
     label: str
     total: int
@@ -32,7 +32,7 @@ class _Tally:
     failed: int = 0
 
     def count(self, item: str, error: str | None) -> str | None:
-        """Count an item; return what to print about its error, if it is among the first."""
+        """Count an item, and return a line about its error if it is one of the first."""
         self.done += 1
         self.failed += bool(error)
         return f"{self.label}: {item}: {error}" if error and self.failed <= _SHOWN_ERRORS else None
@@ -49,7 +49,7 @@ class _Tally:
 
     @property
     def failures(self) -> str:
-        """How many failed; nothing if none did."""
+        """Number of failed items as text; empty if there are none."""
         return f"{self.failed} failed" if self.failed else ""
 
     def __str__(self) -> str:
@@ -57,10 +57,10 @@ class _Tally:
 
 
 class View(Protocol):
-    """Shows how far an evaluation is."""
+    """Shows the progress of an evaluation."""
 
     def begin(self, label: str, total: int) -> Tick:
-        """Begin with a part of the work, of so many items."""
+        """Start a step with `total` items."""
 
     def __enter__(self) -> Self: ...
 
@@ -70,10 +70,9 @@ class View(Protocol):
 
 
 class LiveView(Progress):
-    """A bar for each part of the work, with the time that is left and the failures so far."""
+    """A progress bar per step, with remaining time and number of failures."""
 
     def __init__(self, console: Console) -> None:
-        """Draw on a terminal."""
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -86,7 +85,7 @@ class LiveView(Progress):
         )
 
     def begin(self, label: str, total: int) -> Tick:
-        """Begin with a part of the work, of so many items."""
+        """Start a step with `total` items."""
         task = self.add_task(label, total=total, failed="")
         tally = _Tally(label, total)
 
@@ -102,19 +101,19 @@ class LiveView(Progress):
 
 
 class PlainView:
-    """A line at every tenth of a part of the work, and one for each of the first errors."""
+    """A line at every tenth of a step, and one for each of the first errors."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return the view."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End."""
+        """Do nothing."""
 
     def begin(self, label: str, total: int) -> Tick:
-        """Begin with a part of the work, of so many items."""
+        """Start a step with `total` items."""
         tally = _Tally(label, total)
 
         def tick(item: str, error: str | None) -> None:
@@ -127,14 +126,14 @@ class PlainView:
 
 
 def open_view() -> View:
-    """Return the view that fits where stderr leads."""
+    """Return progress bars if stderr is a terminal, and plain lines otherwise."""
     console = Console(stderr=True)
     return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView()
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say what takes its time, for as long as it does."""
+    """Show a status line while something runs."""
     console = Console(stderr=True)
     if console.is_terminal and not console.is_dumb_terminal:
         with console.status(Text(one_line(what))):
@@ -145,11 +144,11 @@ def working(what: str) -> Iterator[None]:
 
 
 def end(*, answers: int = 0, judgments: int = 0) -> None:
-    """Say what failed, and exit with 1; or with 0 when nothing did."""
+    """Print how much failed and exit with 1; do nothing if nothing failed."""
     counts = [(answers, "answer"), (judgments, "judgment")]
     parts = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
     if parts:
-        typer.echo(f"moa: {' and '.join(parts)} failed; the same command tries them again.", err=True)
+        typer.echo(f"moa: {' and '.join(parts)} failed; run the same command again to retry them.", err=True)
         raise typer.Exit(1)
 
 

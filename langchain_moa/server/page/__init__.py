@@ -1,4 +1,4 @@
-"""The page to look inside a mixture: its files, and the run that it watches."""
+"""The web page that shows what happens inside a mixture."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _HERE = Path(__file__).parent
 
 
 def page_routes() -> list[BaseRoute]:
-    """Return the routes of the page: `GET /`, its files under `/page`, and `/inside`, where it asks.
+    """Return the routes of the page: `GET /`, its files under `/page`, and its API `/inside`.
 
-    They find who is served in `request.app.state.served`.
+    They use the `Served` in `request.app.state.served`.
     """
     assets = PageFiles(directory=_HERE / "assets")
 

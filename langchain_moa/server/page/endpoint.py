@@ -1,4 +1,4 @@
-"""`/inside`: who takes part in a mixture, and one answer with what happens inside, as server-sent events."""
+"""The page's API `/inside`: the members of a mixture, and an answer as a stream of progress events."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from langchain_moa.chat_models import ChatMoA
-from langchain_moa.server.errors import ApiError
-from langchain_moa.server.observing import Exchange, exchange
-from langchain_moa.server.page.inside import Event, structure, watch
+from langchain_moa.server.api_errors import ApiError
+from langchain_moa.server.exchange import Exchange, exchange
+from langchain_moa.server.page.watching import Event, structure, watch
 from langchain_moa.server.requests import Completion, parse
 from langchain_moa.server.served import DEFAULT, Served
 from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
@@ -21,7 +21,7 @@ _KEEP_ALIVE_SECONDS = 10
 
 
 async def describe(request: Request) -> Response:
-    """Return who takes part: `GET /inside?model=NAME`."""
+    """Return the members of a mixture: `GET /inside?model=NAME`."""
     model = await _find(request, request.query_params.get("model", DEFAULT))
     return JSONResponse(structure(model))
 
@@ -40,13 +40,15 @@ async def ask(request: Request) -> Response:
 async def _parse(request: Request) -> Completion:
     asked = parse(await request.body(), request.headers, allow_overrides=False)
     if others := sorted(asked.model_fields_set - {"model", "messages"}):
-        text = f"{', '.join(others)}: only model and messages are taken here; POST /v1/chat/completions takes more."
+        text = (
+            f"{', '.join(others)}: only model and messages are supported here; POST /v1/chat/completions supports more."
+        )
         raise ApiError(400, text, code="unsupported_parameter", param=others[0])
     return asked
 
 
 async def _find(request: Request, name: str) -> ChatMoA:
-    """Return the mixture, with its proposals in what it reports. It may have to be built, which takes a moment."""
+    """Return the mixture with `include_references`. It may have to be built, in a thread."""
     served: Served = request.app.state.served
     exchange(request).model = served.resolve(name)
     model = await asyncio.to_thread(served.model, name)
@@ -56,7 +58,7 @@ async def _find(request: Request, name: str) -> ChatMoA:
 
 
 async def _encoded(events: AsyncGenerator[Event | None], seen: Exchange) -> AsyncGenerator[bytes]:
-    """Yield the events as they are sent; an error is the last one."""
+    """Encode the events; an error is sent as the last one."""
     try:
         async with aclosing(events):
             async for event in events:

@@ -1,4 +1,4 @@
-"""The page's files, with headers under which what a model writes can do nothing."""
+"""The page's static files, with a strict content security policy against injected model output."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-# The page asks nobody but its server, and no script runs that is not one of its files. `dompurify` is the policy by
-# which the sanitiser parses HTML.
+# Only requests to this server and scripts from the page's files are allowed. `dompurify` is the Trusted Types policy of
+# the HTML sanitiser.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -22,19 +22,19 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Asked again each time, and answered 304: a new version is there at once.
+    # Revalidated each time (304), so that a new version is used at once.
     "Cache-Control": "no-cache",
 }
 
-# Windows' registry may call a script text/plain, which no browser runs.
+# The Windows registry may map scripts to text/plain, which browsers refuse to run.
 _SCRIPT = {".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8"}
 
 
 class PageFiles(StaticFiles):
-    """Serves a folder of the page."""
+    """Serves the files of a folder."""
 
     def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
-        """Return a file, or that it has not changed."""
+        """Return the response for a file, or 304 if it has not changed."""
         response = super().file_response(full_path, *args, **kwargs)
         response.headers.update(HEADERS)
         if media_type := _SCRIPT.get(os.path.splitext(full_path)[1]):

@@ -12,10 +12,16 @@ from langchain_core.messages import AIMessage
 from langchain_together import ChatTogether
 
 from langchain_moa._models.transport import http_clients
-from langchain_moa.evals import alpaca_eval
-from langchain_moa.evals.alpaca_eval import EVAL_SET, GAMED_JUDGMENTS, AlpacaEval
-from langchain_moa.evals.data import DIRECTORY
-from langchain_moa.evals.preferences import JUDGE_PROMPT, is_switched, parse_preference, preference, read_logprobs
+from langchain_moa.evals.benchmarks import alpaca_eval
+from langchain_moa.evals.benchmarks.alpaca_eval import EVAL_SET, GAMED_JUDGMENTS, AlpacaEval
+from langchain_moa.evals.benchmarks.alpaca_eval_judge import (
+    JUDGE_PROMPT,
+    is_switched,
+    parse_preference,
+    preference,
+    read_logprobs,
+)
+from langchain_moa.evals.datasets.downloads import DIRECTORY
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.exceptions import DatasetError
 from tests.evals_fixtures import FIXTURES, fixture_path, needs_fixtures, read_csv, read_json, read_text
@@ -278,7 +284,7 @@ def test_without_the_gamed_judgments_the_win_rate_is_raw_and_says_why(small):
 
 
 def test_without_scikit_learn_the_win_rate_is_raw_and_says_what_to_install(small_and_gamed, monkeypatch):
-    monkeypatch.delitem(sys.modules, "langchain_moa.evals.length_control", raising=False)
+    monkeypatch.delitem(sys.modules, "langchain_moa.evals.statistics.length_control", raising=False)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     benchmark = AlpacaEval()
     metric = benchmark.metric(answers_of(benchmark), judgments_of(benchmark))
@@ -354,9 +360,9 @@ def test_a_draw_may_be_a_zero_in_annotations(small, tmp_path):
         ("[{", "Invalid JSON"),
         ('{"instruction": "Question 1?"}', "valid array"),
         ('[{"instruction": "Question 1?", "output": "x"}]', "row 0.generator"),
-        ('[{"instruction": "Who?", "output": "x", "generator": "g"}]', "AlpacaEval does not ask 'Who\\?'"),
-        ('[{"index": 99, "output": "x", "generator": "g"}]', "AlpacaEval does not ask 99"),
-        ('[{"output": "x", "generator": "g"}]', "AlpacaEval does not ask None"),
+        ('[{"instruction": "Who?", "output": "x", "generator": "g"}]', "AlpacaEval has no instruction 'Who\\?'"),
+        ('[{"index": 99, "output": "x", "generator": "g"}]', "AlpacaEval has no instruction 99"),
+        ('[{"output": "x", "generator": "g"}]', "AlpacaEval has no instruction None"),
     ],
 )
 def test_a_malformed_file_of_outputs_is_refused(small, tmp_path, content, message):

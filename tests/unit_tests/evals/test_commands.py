@@ -127,15 +127,15 @@ def test_a_spec_that_is_nothing_is_named(serve, folder):
     serve()
     (folder / "factories_b.py").write_text(MODELS)
     generate = ["generate", "--bench", "sums.jsonl", "--system"]
-    assert "System 'nothing' is no line-up (default, " in error_of(*generate, "x=nothing")
+    assert "System 'nothing' is unknown: give a line-up (default, " in error_of(*generate, "x=nothing")
     assert "'factories_b:text' returned a str: it must return a chat model." in error_of(
         *generate, "x=factories_b:text"
     )
     assert "'factories_b:broken' failed: RuntimeError: out of paper" in error_of(*generate, "x=factories_b:broken")
     assert f"{str(folder / 'factories_b.py')!r} has no function 'plian'" in error_of(*generate, "x=factories_b:plian")
-    assert "'a/b' can't name a file" in error_of(*generate, "a/b=openai:c")
+    assert "'a/b' is not a valid file name" in error_of(*generate, "a/b=openai:c")
     two = [*generate, "x=openai:c", "--system", "x=openai:d"]
-    assert "Two systems are called 'x'" in error_of(*two)
+    assert "Two systems are named 'x'" in error_of(*two)
     assert moa_eval(*generate, "x=", code=2)
 
 
@@ -220,7 +220,7 @@ def test_a_system_of_which_nothing_came_is_reported_all_the_same(serve, folder):
     serve(lambda body: Reply(status=401, error="Incorrect API key provided.") if body["model"] == "b" else "4")
     result = run("--system", "a=openai:a", "--system", "b=openai:b", code=1)
     assert "sums · b · answers: 6/6, 6 failed" in result.stderr
-    assert result.stderr.splitlines()[-1] == "moa: 6 answers failed; the same command tries them again."
+    assert result.stderr.splitlines()[-1] == "moa: 6 answers failed; run the same command again to retry them."
     assert [(system["failed"], system["score"]) for system in report(folder)["systems"]] == [
         (0, pytest.approx(100 / 6)),
         (6, None),
@@ -237,7 +237,7 @@ def test_the_baseline_is_reported_with_the_systems_that_are_compared_with_it(ser
     assert [system["system"] for system in report(folder)["systems"]] == ["b", "a"]
     assert not any("not judged" in warning for warning in report(folder)["warnings"])
     assert "wins\t0\t0" in result.stdout
-    assert "sums: working out the intervals" in result.stderr
+    assert "sums: computing the intervals" in result.stderr
 
 
 def test_a_grader_of_ones_own_lies_where_the_command_is_run_and_its_comments_are_no_judges(serve, folder, monkeypatch):
@@ -259,7 +259,7 @@ def test_of_several_judges_one_is_reported(serve, folder):
     moa_eval("generate", *bench, "--system", "a=openai:a")
     moa_eval("judge", *bench, "--judge", "mild=openai:mild")
     moa_eval("judge", *bench, "--judge", "openai:strict")
-    assert "several judges (mild, openai-strict): name one with --judge." in error_of("report", *bench)
+    assert "several judges (mild, openai-strict): choose one with --judge." in error_of("report", *bench)
     assert "no judgments of 'x'; choose from mild, openai-strict." in error_of("report", *bench, "--judge", "x")
     moa_eval("report", *bench, "--judge", "openai:strict")
     assert (report(folder, "mt_bench")["judge"], report(folder, "mt_bench")["systems"][0]["score"]) == (
@@ -277,14 +277,14 @@ def test_the_judge_that_also_answers_is_warned_of(serve, folder):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--bench", "mt_bench"], "'mt_bench' needs a judge: name one with --judge."),
+        (["--bench", "mt_bench"], "'mt_bench' needs a judge: pass one with --judge."),
         (["--bench", "sums.jsonl", "--grader", "pairwise", "--judge", "openai:j"], "--baseline NAME"),
-        (["--bench", "sums.jsonl", "--baseline", "z"], "baseline 'z' is none of the systems: choose from a."),
-        (["--bench", "arena"], "Benchmark 'arena' is unknown; choose from alpaca_eval, mt_bench, flask, or name"),
+        (["--bench", "sums.jsonl", "--baseline", "z"], "baseline 'z' is not one of the systems: choose from a."),
+        (["--bench", "arena"], "Benchmark 'arena' is unknown; choose from alpaca_eval, mt_bench, flask, or give"),
         (["--bench", "none.jsonl"], "none.jsonl"),
         (["--bench", "sums.jsonl", "--grader", "magic"], "magic"),
         (["--bench", "sums.jsonl", "--grader", "choice"], "Question 'q1'"),
-        (["--bench", "sums.jsonl", "--bench", "./sums.jsonl"], "Two benchmarks are called 'sums'"),
+        (["--bench", "sums.jsonl", "--bench", "./sums.jsonl"], "Two benchmarks are named 'sums'"),
         (["--bench", "sums.jsonl", "--prices", "none.json"], "none.json"),
     ],
 )
@@ -296,7 +296,7 @@ def test_what_can_not_be_judged_is_not_paid_for(serve, args, message):
 
 def test_a_missing_extra_shows_before_anything_is_asked(serve, monkeypatch):
     server = serve()
-    monkeypatch.delitem(sys.modules, "langchain_moa.evals.pictures", raising=False)
+    monkeypatch.delitem(sys.modules, "langchain_moa.evals.report.html_page", raising=False)
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     error = error_of("run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "a=openai:a")
     assert error.endswith('pip install "langchain-moa[evals]"')

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from langchain_moa.evals.data import DIRECTORY, DataFile, fetch, read_text
+from langchain_moa.evals.datasets.downloads import DIRECTORY, DataFile, fetch, read_text
 from langchain_moa.exceptions import DatasetError
 
 CONTENT = '{"question": "Grüß dich!"}\n'.encode()
@@ -73,7 +73,7 @@ def test_a_file_is_fetched_once_and_kept(publisher, cache):
 
 def test_another_content_than_the_published_one_is_refused_and_not_kept(publisher, cache):
     publisher.published = b"an error page"
-    with pytest.raises(DatasetError, match="not the published file's"):
+    with pytest.raises(DatasetError, match="Wrong checksum"):
         fetch(published_at(publisher))
     assert not cache.exists()
 
@@ -81,7 +81,7 @@ def test_another_content_than_the_published_one_is_refused_and_not_kept(publishe
 def test_a_file_that_changed_in_the_cache_is_refused(publisher, cache):
     path = fetch(published_at(publisher))
     path.write_bytes(CONTENT[:-5])
-    with pytest.raises(DatasetError, match="delete it, and it is fetched again") as raised:
+    with pytest.raises(DatasetError, match="delete it, and it is downloaded again") as raised:
         fetch(published_at(publisher))
     assert raised.value.path == path
 
@@ -94,12 +94,12 @@ def test_who_can_not_fetch_is_told_what_to_do(publisher, cache, path):
     with pytest.raises(DatasetError) as raised:
         fetch(file)
     assert file.url in str(raised.value)
-    assert f"save it as quiz/q.json in a directory and name that in {DIRECTORY}" in str(raised.value)
+    assert f"save it as quiz/q.json in a directory, and set {DIRECTORY} to that directory" in str(raised.value)
 
 
 def test_a_cache_that_can_not_be_written_is_named(publisher, cache, tmp_path):
     (tmp_path / "langchain-moa").write_text("in the way")
-    with pytest.raises(DatasetError, match="It can't be kept") as raised:
+    with pytest.raises(DatasetError, match="The file can't be saved") as raised:
         fetch(published_at(publisher))
     assert raised.value.path == cache / "quiz" / "q.json"
 
@@ -114,7 +114,7 @@ def test_a_directory_of_ones_own_is_read_plain_or_packed_and_nothing_is_fetched(
 
 
 def test_a_file_missing_from_ones_own_directory_is_not_fetched_either(publisher, directory):
-    with pytest.raises(DatasetError, match="There is no such file") as raised:
+    with pytest.raises(DatasetError, match="The file does not exist") as raised:
         fetch(published_at(publisher))
     assert publisher.url in str(raised.value)
     assert publisher.requests == []
@@ -122,7 +122,7 @@ def test_a_file_missing_from_ones_own_directory_is_not_fetched_either(publisher,
 
 def test_another_file_in_ones_own_directory_is_refused(publisher, directory):
     (directory / "quiz" / "q.json").write_bytes(b"[]")
-    with pytest.raises(DatasetError, match="put the published file in its place"):
+    with pytest.raises(DatasetError, match="replace it with the published file"):
         fetch(published_at(publisher))
 
 

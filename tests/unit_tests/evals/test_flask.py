@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from langchain_moa.evals.flask import FLASK
-from langchain_moa.evals.flask_scores import mean_score, parse_scores, scores_by_skill
+from langchain_moa.evals.benchmarks.flask import FLASK
+from langchain_moa.evals.benchmarks.flask_scores import mean_score, parse_scores, scores_by_skill
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.exceptions import DatasetError
 from tests.evals_fixtures import FIXTURES, fixture_path, needs_fixtures, read_csv, read_json, read_jsonl

@@ -6,9 +6,9 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from langchain_moa import ChatMoA
-from langchain_moa.evals.generate import generate_answers
-from langchain_moa.evals.sampling import sample
-from langchain_moa.evals.store import Store
+from langchain_moa.evals.benchmarks.sampling import sample
+from langchain_moa.evals.results.store import Store
+from langchain_moa.evals.running.generate_answers import generate_answers
 from langchain_moa.evals.systems import System
 from langchain_moa.evals.types import Question
 from tests.fakes import ScriptedChatModel

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from langchain_moa.evals.judge import current_judgments, judge_answers
-from langchain_moa.evals.store import Store
+from langchain_moa.evals.results.current import current_judgments
+from langchain_moa.evals.results.store import Store
+from langchain_moa.evals.running.judge_answers import judge_answers
 from langchain_moa.evals.systems import System
 from langchain_moa.evals.types import Answer, Judgment
 from tests.fakes import ScriptedChatModel
@@ -109,7 +110,7 @@ async def test_a_grader_that_fails_is_recorded_and_asked_again(store):
 
 
 async def test_a_benchmark_that_needs_a_judge_says_so(store):
-    with pytest.raises(ValueError, match="needs a judge: name one with --judge"):
+    with pytest.raises(ValueError, match="needs a judge: pass one with --judge"):
         await judge_answers(Quiz(), ANSWERS, store)
 
 

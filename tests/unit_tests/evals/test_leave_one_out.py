@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
 from langchain_moa.cli.app import app
-from langchain_moa.evals.leave_one_out import CachedReferences
+from langchain_moa.evals.running.leave_one_out import CachedReferences
 from langchain_moa.evals.types import Answer, Question
 from tests.openai_server import Reply
 from tests.sample_evaluation import questions, usage
@@ -89,12 +89,12 @@ def test_a_second_turn_is_refused():
 def test_two_questions_of_the_same_words_are_refused():
     layer = [call("a", "A"), call("b", "B")]
     same = [Question(id=name, turns=((HumanMessage("Hi"),),)) for name in "01"]
-    with pytest.raises(ValueError, match="'0' and '1' have the same words"):
+    with pytest.raises(ValueError, match="'0' and '1' have the same text"):
         CachedReferences(same, [answer_of(layer), answer_of(layer, question="1")])
 
 
 def test_the_only_proposer_is_not_left_out():
-    with pytest.raises(ValueError, match="needs two proposers in the last layer; there are 1"):
+    with pytest.raises(ValueError, match="needs at least two proposers in the last layer; there are 1"):
         CachedReferences(questions(1), [answer_of([call("a", "A")])])
     with pytest.raises(ValueError, match="there are 0"):
         CachedReferences(questions(1), [])
@@ -186,7 +186,7 @@ def test_a_single_model_has_nobody_to_leave_out(moa):
     moa("generate", system="single=x/a")
     result = moa("leave-one-out", "--grader", "contains", system="single=x/a")
     assert result.exit_code == 1
-    assert "holds no references" in result.output
+    assert "has no references" in result.output
 
 
 def test_that_earlier_layers_stay_is_told(moa):

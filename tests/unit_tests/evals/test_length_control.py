@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from langchain_moa.evals.length_control import LengthControl, read_gamed_judgments
+from langchain_moa.evals.statistics.length_control import LengthControl, read_gamed_judgments
 from tests.evals_fixtures import needs_fixtures, read_csv, read_json, read_text
 
 # They miss judgments, and alpaca_eval looks the difficulty up by the position in the list, not by the instruction.

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from langchain_moa.evals.fastchat import DATA
-from langchain_moa.evals.mt_bench import MTBench, parse_rating
+from langchain_moa.evals.benchmarks.mt_bench import MTBench, parse_rating
+from langchain_moa.evals.datasets.fastchat import DATA
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.exceptions import DatasetError
 from tests.evals_fixtures import fixture_path, needs_fixtures, read_jsonl

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from langchain_moa.evals.pairwise import Pairwise, parse_verdict
-from langchain_moa.evals.task import Task
+from langchain_moa.evals.benchmarks.task import Task
+from langchain_moa.evals.graders.pairwise import Pairwise, parse_verdict
 from langchain_moa.evals.types import Answer
 from tests.fakes import ScriptedChatModel
 from tests.unit_tests.evals.judging import judged
@@ -148,7 +148,7 @@ def test_nothing_judged_comes_to_no_win_rate(task):
     ],
 )
 def test_the_baseline_must_be_the_answers_of_one_system(baseline):
-    with pytest.raises(ValueError, match="The baseline must be one system's answers"):
+    with pytest.raises(ValueError, match="The baseline must be the answers of one system"):
         Pairwise(baseline)
 
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from langchain_moa.evals.prices import load_prices
+from langchain_moa.evals.report.prices import load_prices
 from tests.sample_evaluation import usage
 
 
@@ -40,7 +40,7 @@ def test_cached_tokens_have_a_price_of_their_own_if_the_file_names_one(write, ca
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("[]", "not list"),
         ('{"m": 3}', "'m' is 3"),
         ('{"m": {"input": 1}}', "'m'"),

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from langchain_moa.cli.evaluation.report_view import print_report
-from langchain_moa.evals.pictures import to_html
-from langchain_moa.evals.prices import Price, PriceList
-from langchain_moa.evals.report import is_single, make_report
+from langchain_moa.cli.evaluation.report_output import print_report
+from langchain_moa.evals.report.html_page import to_html
+from langchain_moa.evals.report.make_report import is_single, make_report
+from langchain_moa.evals.report.prices import Price, PriceList
 from langchain_moa.evals.types import Answer, Judgment
 from tests.sample_evaluation import SampleBenchmark, make_run, noisy_scores, usage
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from langchain_moa.evals.statistics import Bootstrap, mean, percentile
+from langchain_moa.evals.statistics.bootstrap import Bootstrap, mean, percentile
 from tests.evals_fixtures import needs_fixtures
 from tests.sample_evaluation import MeanMetric, noisy_scores
 from tests.unit_tests.evals.test_length_control import published

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from langchain_moa.evals.generate import generate_answers
-from langchain_moa.evals.journal import Journal
-from langchain_moa.evals.store import Store, stored_systems
+from langchain_moa.evals.results.journal import Journal
+from langchain_moa.evals.results.store import Store, stored_systems
+from langchain_moa.evals.running.generate_answers import generate_answers
 from langchain_moa.evals.systems import System
 from langchain_moa.exceptions import DatasetError
 from tests.fakes import ScriptedChatModel
@@ -57,14 +57,14 @@ def test_a_rewritten_file_is_whole_and_leaves_nothing_beside_it(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "-x", "Ünï", "a b"])
 def test_a_name_that_is_no_folders_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="can't name a file"):
+    with pytest.raises(ValueError, match="is not a valid file name"):
         Store(tmp_path, benchmark="quiz", system=name)
 
 
 LOCKED = """
 import sys
 from pathlib import Path
-from langchain_moa.evals.store import Store
+from langchain_moa.evals.results.store import Store
 with Store(Path(sys.argv[1]), benchmark="quiz", system="a").locked():
     print("locked", flush=True)
     sys.stdin.read()
@@ -76,7 +76,7 @@ async def test_two_processes_do_not_work_in_one_folder_and_a_killed_one_leaves_i
     command = [sys.executable, "-c", LOCKED, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "locked\n"
-        with pytest.raises(ValueError, match=r"Another process works in '.*quiz/a'"):
+        with pytest.raises(ValueError, match=r"Another process is using '.*quiz/a'"):
             await generate_answers(Quiz(), system, store)
         other.kill()
     assert len(await generate_answers(Quiz(), system, store)) == 3
@@ -101,7 +101,7 @@ def test_a_line_of_another_format_is_named(tmp_path):
     store = Store(tmp_path, benchmark="quiz", system="a")
     store.path.mkdir(parents=True)
     (store.path / "outputs.jsonl").write_text(json.dumps({"question": "q1"}) + "\n")
-    with pytest.raises(DatasetError, match=r"outputs\.jsonl: the line of question 'q1' is no answer"):
+    with pytest.raises(DatasetError, match=r"outputs\.jsonl: the line of question 'q1' is not a valid answer"):
         store.answers()
 
 
@@ -109,5 +109,5 @@ def test_a_manifest_of_another_version_is_refused(tmp_path):
     store = Store(tmp_path, benchmark="quiz", system="a")
     store.path.mkdir(parents=True)
     (store.path / "manifest.json").write_text('{"format": 99}')
-    with pytest.raises(DatasetError, match="no manifest that this version can read"):
+    with pytest.raises(DatasetError, match="the manifest is damaged or from another version"):
         store.manifest()

@@ -7,8 +7,9 @@ from importlib import import_module
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from langchain_moa.evals.graders import create_grader, normalise
-from langchain_moa.evals.task import Task
+from langchain_moa.evals.benchmarks.task import Task
+from langchain_moa.evals.graders.create_grader import create_grader
+from langchain_moa.evals.graders.matching import normalise
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.exceptions import DatasetError
 from tests.evals_fixtures import needs_fixtures, read_jsonl
@@ -75,9 +76,9 @@ def test_choices_are_listed_below_the_input(task):
         ('{"id": 2, "messages": [], "reference": "x"}', "its 'messages' are empty"),
         ('{"id": 2, "messages": [{"role": "king", "content": "?"}], "reference": "x"}', "king"),
         ('{"id": 2, "messages": [{"text": "?"}], "reference": "x"}', "Question '2'"),
-        ('{"id": 2, "messages": [{"role": "user", "content": "?"}], "choices": ["a"]}', "write them there yourself"),
+        ('{"id": 2, "messages": [{"role": "user", "content": "?"}], "choices": ["a"]}', "write them into the messages"),
         ('{"id": 2, "input": "?", "choices": ["a","b","c","d","e","f","g","h","i","j","k"]}', "11 choices"),
-        ('{"id": 1, "input": "?", "reference": "x"}', "The id '1' is there already; ids must be unique"),
+        ('{"id": 1, "input": "?", "reference": "x"}', "Duplicate id '1'; ids must be unique"),
         ('{"id": 2, "input": "?"}', "Question '2': the grader 'exact' needs a 'reference'"),
         ('{"id": 2, "input": "?", "reference": []}', "needs a 'reference'"),
         ('{"id": 2, "input": "?", "reference": " "}', "can't use the reference ' '"),
@@ -98,7 +99,7 @@ def test_a_file_without_questions_or_without_being_there_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match="can't be read"):
         Task(path)
     path.write_text("\n\n")
-    with pytest.raises(DatasetError, match="It has no questions"):
+    with pytest.raises(DatasetError, match="The file has no questions"):
         Task(path)
 
 
@@ -200,14 +201,14 @@ def test_only_one_full_stop_is_no_difference():
     [
         ("exactly", "Grader 'exactly' is unknown; choose from exact, contains, numeric[:TOLERANCE], choice"),
         ("", "Grader '' is unknown"),
-        ("numeric:some", "write a number from 0, such as numeric:0.01"),
-        ("numeric:-1", "write a number from 0"),
-        ("numeric:", "write a number from 0"),
-        ("regex:(", "'(' is no regular expression: missing )"),
+        ("numeric:some", "write a number of at least 0, such as numeric:0.01"),
+        ("numeric:-1", "write a number of at least 0"),
+        ("numeric:", "write a number of at least 0"),
+        ("regex:(", "'(' is not a valid regular expression: missing )"),
         ("no_such_module:grade", "Grader 'no_such_module:grade' can't be imported (No module named 'no_such_module')"),
         ("json:nothing", "Grader 'json:nothing' can't be imported"),
         ("json:decoder", "can't be called; name a function"),
-        ("json:dumps", "Grader 'json:dumps' must take inputs, outputs, reference_outputs by name and no more"),
+        ("json:dumps", "Grader 'json:dumps' must take only inputs, outputs, reference_outputs as keyword arguments"),
     ],
 )
 def test_a_grader_that_there_is_not_is_named(spec, message):
@@ -215,7 +216,7 @@ def test_a_grader_that_there_is_not_is_named(spec, message):
         create_grader(spec)
 
 
-@pytest.mark.parametrize(("grader", "message"), [("regex", "no regular expression"), ("numeric", "can't use")])
+@pytest.mark.parametrize(("grader", "message"), [("regex", "not a valid regular expression"), ("numeric", "can't use")])
 def test_a_reference_that_the_grader_can_not_use_is_named_with_its_line(task, grader, message):
     with pytest.raises(DatasetError, match=re.escape(message)) as raised:
         task({"input": "?", "reference": "(one"}, grader=grader)
@@ -270,10 +271,10 @@ def raises(outputs):
     ("function", "message"),
     [
         (raises, f"Grader '{__name__}:raises' failed: RuntimeError: out of paper"),
-        (lambda outputs: None, "None is no score"),
-        (lambda outputs: "1", "'1' is no score"),
-        (lambda outputs: float("nan"), "nan is no score"),
-        (lambda outputs: {"key": "a"}, "None is no score"),
+        (lambda outputs: None, "None is not a score"),
+        (lambda outputs: "1", "'1' is not a score"),
+        (lambda outputs: float("nan"), "nan is not a score"),
+        (lambda outputs: {"key": "a"}, "None is not a score"),
         (lambda outputs: [], "it returned no score"),
         (lambda outputs: object(), "failed: TypeError"),
     ],
@@ -294,8 +295,8 @@ async def later(outputs):
     ("function", "message"),
     [
         (later, f"Grader '{__name__}:later' is asynchronous"),
-        (lambda answer: True, "must take inputs, outputs, reference_outputs by name and no more: missing"),
-        (lambda: True, "takes none of inputs, outputs, reference_outputs"),
+        (lambda answer: True, "must take only inputs, outputs, reference_outputs as keyword arguments: missing"),
+        (lambda: True, "takes none of the arguments inputs, outputs, reference_outputs"),
     ],
 )
 def test_a_function_that_can_not_grade_is_named_at_once(function, message):

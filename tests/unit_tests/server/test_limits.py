@@ -98,7 +98,7 @@ def test_a_request_does_not_wait_for_ever(serve, upstream, gate):
         waiting(server)
         late = post(client)
         assert late.status_code == 503
-        assert "it waited 0.05 seconds for its turn" in late.json()["error"]["message"]
+        assert "the request waited 0.05 seconds in the queue" in late.json()["error"]["message"]
         gate.set()
         assert first.result().status_code == 200
 

@@ -148,7 +148,7 @@ def test_a_deadline_holds_for_an_aggregator_that_stops_in_the_middle(serve, toge
     ("body", "status", "says"),
     [
         ({**HELLO, "model": "gpt-9"}, 404, "Model 'gpt-9' is unknown"),
-        ({**HELLO, "temperature": 1}, 400, "temperature: only model and messages are taken here"),
+        ({**HELLO, "temperature": 1}, 400, "temperature: only model and messages are supported here"),
         ({**HELLO, "rounds": 2}, 400, "--allow-overrides"),
         ({"model": "moa-1", "messages": []}, 400, "messages"),
         ({"model": "moa-1", "messages": [{"role": "nobody", "content": ""}]}, 400, "messages.0 is malformed"),

@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from starlette.datastructures import Headers
 
-from langchain_moa.server.errors import ApiError
+from langchain_moa.server.api_errors import ApiError
 from langchain_moa.server.requests import parse
 
 JSON = Headers({"content-type": "application/json; charset=utf-8"})
@@ -87,7 +87,7 @@ REFUSED = {
     "n": ({"n": 2}, "n", "n is 2; a mixture gives one answer, ask 2 times."),
     "audio": ({"audio": {}}, "audio", "audio is not supported: a mixture answers in text only."),
     "modalities": ({"modalities": ["audio"]}, "modalities", "modalities is ['audio']; a mixture answers in text only."),
-    "functions": ({"functions": []}, "functions", "functions is not supported: give tools instead."),
+    "functions": ({"functions": []}, "functions", "functions is not supported: use tools instead."),
     "store": ({"store": True}, "store", "store is not supported: nothing is kept here."),
     "unknown": ({"foo": 1}, "foo", "foo is not known to this server."),
     "no messages": ({"messages": []}, "messages", "messages: List should have at least 1 item"),
@@ -111,7 +111,11 @@ REFUSED = {
     ),
     "a file": ({"aggregator": "local:/x.gguf"}, "aggregator", "Model 'local:/x.gguf' is a file on the server"),
     "a file that proposes": ({"layers": [[{"model": "local:/x.GGUF"}]]}, "layers.0", "Model 'local:/x.GGUF' is a"),
-    "override": ({"rounds": 2}, "rounds", "rounds: this server does not let requests change a mixture; start it with "),
+    "override": (
+        {"rounds": 2},
+        "rounds",
+        "rounds: requests can't change the mixture on this server unless it is started with ",
+    ),
     "tool choice alone": ({"tool_choice": "auto"}, "tool_choice", "tool_choice needs tools."),
     "tool": ({"tools": [{"type": "custom"}]}, "tools.0", "tools.0 must be a function with a name."),
     "sound": ({"messages": [{"role": "user", "content": [BLOCK]}]}, "messages.0", "messages.0 has content of "),

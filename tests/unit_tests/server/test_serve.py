@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import langchain_moa
-from langchain_moa.cli import serve
 from langchain_moa.cli.app import app
+from langchain_moa.cli.commands import serve
 from langchain_moa.server.logs import JsonFormatter
 
 PACKAGE = Path(langchain_moa.__file__).parent
@@ -26,7 +26,7 @@ def moa(*args, **environment):
 def test_elsewhere_than_on_loopback_it_wants_a_key(host, key):
     result = moa("serve", "--host", host, MOA_API_KEY=key)
     assert result.exit_code == 2
-    assert "listening there needs a key: set MOA_API_KEY" in " ".join(result.stderr.replace("│", " ").split())
+    assert "this address requires an API key: set MOA_API_KEY" in " ".join(result.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])

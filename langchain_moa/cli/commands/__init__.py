@@ -1,0 +1,1 @@
+"""The commands of `moa`, one per file, except for `moa eval`."""

@@ -1,0 +1,106 @@
+"""`moa ask`: one question, one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from langchain_moa.cli import mixture_options as options
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+_C1 = {
+    code: f"\\u{code:04x}" for code in range(127, 160)
+}  # json leaves these as they are, and a terminal may interpret them
+
+
+def ask(
+    question: Annotated[
+        str | None, typer.Argument(help="The question. `-` reads stdin; piped input is appended to the question.")
+    ] = None,
+    model: options.Model = None,
+    proposer: options.Proposers = None,
+    reference_models: options.ReferenceModels = None,
+    aggregator: options.Aggregator = None,
+    rounds: options.Rounds = None,
+    aggregation: options.Aggregation = None,
+    temperature: options.Temperature = None,
+    max_tokens: options.MaxTokens = None,
+    num_proc: options.NumProc = None,
+    timeout: options.Timeout = None,
+    system: options.System = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    references: Annotated[bool, typer.Option("--references", help="Print the references before the answer.")] = False,
+    debug: options.Debug = False,
+) -> None:
+    """Ask one question and print the answer."""
+    text = _read_question(question)
+    mixture = options.MixtureOptions(
+        model=model,
+        proposers=options.all_proposers(proposer, reference_models),
+        aggregator=aggregator,
+        rounds=rounds,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        timeout=timeout,
+        aggregation=aggregation,
+    )
+    options.tell_if_local(mixture)
+    from langchain_core.messages import HumanMessage, SystemMessage
+
+    from langchain_moa.cli.run_answer import run_answer
+    from langchain_moa.cli.terminal.answer_view import PlainView, open_view, show_summary
+
+    chat_model = mixture.build()
+    messages = [*([SystemMessage(system)] if system else []), HumanMessage(text)]
+    view = PlainView(None, sys.stderr) if as_json else open_view(show_references=references)
+    started = monotonic()
+    with view, asyncio.Runner() as runner:
+        answer = runner.run(run_answer(chat_model, messages, view, num_proc=num_proc))
+    seconds = monotonic() - started
+    if as_json:
+        account = _account(chat_model.model, answer, seconds)
+        print(json.dumps(account, ensure_ascii=False, indent=2).translate(_C1))
+    else:
+        show_summary(answer, seconds)
+
+
+def _read_question(argument: str | None) -> str:
+    """Return the question: the argument, the piped input, or both.
+
+    Raises:
+        typer.BadParameter: There is neither.
+    """
+    stdin = sys.stdin
+    piped = "" if stdin is None or (stdin.isatty() and argument != "-") else stdin.read()
+    asked = "" if argument == "-" else argument or ""
+    question = "\n\n".join(part for part in (asked, piped.strip()) if part.strip())
+    if not question:
+        raise typer.BadParameter("ask something: moa ask 'What is a monad?'", param_hint="QUESTION")
+    return question
+
+
+def _account(model: str, answer: AIMessage, seconds: float) -> dict[str, Any]:
+    from langchain_moa._messages.usage import total_usage
+
+    moa = answer.response_metadata["moa"]
+    return {
+        "model": model,
+        "answer": answer.text,
+        "references": [
+            {"layer": number, "text": None, **call} for number, layer in enumerate(moa["layers"], 1) for call in layer
+        ],
+        "aggregation": moa["aggregation"],
+        "steps": moa.get("steps", []),
+        "aggregator": moa["aggregator"],
+        "usage": total_usage(moa),
+        "seconds": round(seconds, 3),
+        "degraded": moa["degraded"],
+        **{name: moa[name] for name in ("selected", "vote", "analysis") if name in moa},
+    }

@@ -1,0 +1,83 @@
+"""`moa eval report`: report the stored answers and judgments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from langchain_moa.cli.evaluation import eval_options as options
+from langchain_moa.cli.mixture_options import Debug
+
+if TYPE_CHECKING:
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
+    from langchain_moa.evals.report.prices import Prices
+    from langchain_moa.evals.types import Benchmark
+
+
+def report(
+    bench: options.Bench,
+    judge: options.JudgeName = None,
+    system: options.Names = None,
+    out: options.Out = options.OUT,
+    grader: options.Grader = None,
+    baseline: options.Baseline = None,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    prices: options.PricesOption = None,
+    debug: Debug = False,
+) -> None:
+    """Report scores, costs and latencies: on the terminal, and as report.json, .csv, .md and .html in DIR."""
+    from langchain_moa.cli.evaluation.evaluation import Evaluation
+
+    evaluation = Evaluation(bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed)
+    for benchmark in evaluation.graded_benchmarks():
+        systems = evaluation.systems(benchmark, evaluation.with_baseline(system))
+        report_on(evaluation, benchmark, systems, judge=judge, prices=prices)
+
+
+def load_prices(source: str | None) -> Prices | None:
+    """Load the token prices, if `--prices` is given."""
+    from langchain_moa.evals.report import prices
+
+    return prices.load_prices(source) if source else None
+
+
+def check_report(prices: str | None) -> None:
+    """Check that a report can be made, before any model is called.
+
+    Raises:
+        ImportError: A required package is missing.
+        ValueError: The price file is malformed.
+        OSError: The price file can't be read.
+    """
+    import_module("langchain_moa.evals.report.html_page")
+    load_prices(prices)
+
+
+def report_on(
+    evaluation: Evaluation, benchmark: Benchmark, systems: Sequence[str], *, judge: str | None, prices: str | None
+) -> None:
+    """Make the report of a benchmark, print it and write it next to the results."""
+    from langchain_moa.cli.evaluation.progress import working
+    from langchain_moa.cli.evaluation.report_output import publish
+    from langchain_moa.cli.evaluation.stored_results import judge_name, judged, sample_warnings
+    from langchain_moa.evals.report.make_report import make_report
+
+    name = judge_name(evaluation, benchmark, systems, judge)
+    runs, warnings = {}, sample_warnings(evaluation, benchmark, systems)
+    for system in systems:
+        answers, judgments, noticed = judged(evaluation, benchmark, system, name)
+        runs[system] = (answers, judgments)
+        warnings += noticed
+    with working(f"{benchmark.name}: computing the intervals"):
+        report = make_report(
+            benchmark,
+            runs,
+            judge=name if evaluation.needs_judge(benchmark) else None,
+            prices=load_prices(prices),
+            baseline=evaluation.baseline,
+            seed=evaluation.seed,
+            warnings=warnings,
+        )
+    publish(evaluation.out / benchmark.name, report)

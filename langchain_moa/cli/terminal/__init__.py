@@ -1,0 +1,1 @@
+"""What appears on the terminal, and what is read from it."""

@@ -1,0 +1,50 @@
+"""The summary below an answer: how it was made, calls, tokens and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from langchain_moa.cli.terminal.text import one_line
+
+
+def summarize(moa: Mapping[str, Any], seconds: float) -> list[str]:
+    """Return the lines of the summary; the last one has calls, tokens and time.
+
+    Args:
+        moa: The answer's `response_metadata["moa"]`.
+        seconds: Wall-clock time.
+    """
+    return [*map(one_line, _came_about(moa)), _took(moa, seconds)]
+
+
+def _came_about(moa: Mapping[str, Any]) -> Iterator[str]:
+    if selected := moa.get("selected"):
+        yield ", ".join(filter(None, [f"selected: {selected['proposer']}", selected["reason"]]))
+    if vote := moa.get("vote"):
+        counts = ", ".join(f"{answer} ({count})" for answer, count in vote["votes"].items())
+        yield f"votes: {counts or 'none'}" + (f", in the words of {vote['proposer']}" if "proposer" in vote else "")
+    if analysis := moa.get("analysis"):
+        yield "analysis: " + ", ".join(f"{len(points)} {name.replace('_', ' ')}" for name, points in analysis.items())
+    for step in moa["degraded"]:
+        if "proposer" not in step:  # those were shown as they ended
+            reason = step["reason"].replace("_", " ")
+            yield f"{reason}: {step['error']}" if "error" in step else reason
+
+
+def _took(moa: Mapping[str, Any], seconds: float) -> str:
+    from langchain_moa._messages.usage import total_usage
+
+    usage = total_usage(moa)
+    calls = _calls(moa)
+    parts = [f"{calls} call{'s' if calls != 1 else ''}", f"{seconds:.1f} s"]
+    if usage:
+        parts[1:1] = [f"{usage['input_tokens']:,} tokens in", f"{usage['output_tokens']:,} out"]
+    return " · ".join(parts)
+
+
+def _calls(moa: Mapping[str, Any]) -> int:
+    """Count the model calls: proposers, judge or passes, and aggregator."""
+    proposers = [call for layer in moa["layers"] for call in layer]
+    asked = [call for call in proposers if call["status"] != "skipped" and not call.get("reused")]
+    return len(asked) + len(moa.get("steps", ())) + (moa["aggregator"] is not None)

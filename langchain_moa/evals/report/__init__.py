@@ -1,0 +1,1 @@
+"""Reports: scores, costs and comparisons as data, tables, Markdown, CSV, JSON and an HTML page."""

@@ -1,0 +1,75 @@
+"""Warnings in a report, whatever the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from langchain_moa.evals.report.findings import Comparison, Run, SystemReport
+from langchain_moa.evals.report.prices import Prices
+from langchain_moa.evals.report.spending import models_of
+from langchain_moa.evals.types import Answer, Judgment, Metric
+
+# Percentile intervals from fewer questions are too narrow.
+_FEW = 30
+# At 95 %, one comparison in twenty is significant by chance.
+_MANY = 5
+
+
+def metric_warnings(metrics: Mapping[str, Metric]) -> list[str]:
+    """Return the metrics' warnings without duplicates, prefixed with the systems they apply to unless that is all."""
+    systems: dict[str, list[str]] = {}
+    for system, metric in metrics.items():
+        for warning in metric.warnings:
+            systems.setdefault(warning, []).append(system)
+    return [
+        warning if len(named) == len(metrics) else f"{', '.join(named)}: {warning}"
+        for warning, named in systems.items()
+    ]
+
+
+def report_warnings(
+    rows: Sequence[SystemReport],
+    runs: Mapping[str, Run],
+    *,
+    baseline: str | None,
+    verdicts: Sequence[Comparison],
+    prices: Prices | None,
+) -> list[str]:
+    """Return warnings about the answers, judgments and comparisons."""
+    warnings = []
+    if baseline is None and len(rows) > 1:
+        warnings.append("No system with a score is known to be a single model: name one to compare the others with.")
+    if few := [f"{row.system} ({row.scored})" for row in rows if row.scored < _FEW]:
+        warnings.append(f"Fewer than {_FEW} items count, so that intervals are too narrow: {', '.join(few)}.")
+    if (decided := sum(verdict.difference is not None for verdict in verdicts)) >= _MANY:
+        warnings.append(f"{decided} comparisons at 95 % each: expect one in twenty to be decided by chance.")
+    judges = models_of(judgment.usage for _, judgments in runs.values() for judgment in judgments)
+    for system, (answers, _) in runs.items():
+        warnings += [
+            f"{system}: {warning}" for warning in (_self_preference(answers, judges), _silence(answers)) if warning
+        ]
+    if unpriced := _unpriced([line for run in runs.values() for lines in run for line in lines], prices):
+        warnings.append(f"No price is known for {', '.join(map(repr, unpriced))}: what they took part in has no cost.")
+    return warnings
+
+
+def _self_preference(answers: Sequence[Answer], judges: Sequence[str]) -> str | None:
+    models = models_of(answer.usage for answer in answers)
+    own = [judge for judge in judges if judge in models]
+    return f"The judge {own[0]!r} also took part in the answers, and judges favour their own." if own else None
+
+
+def _silence(answers: Sequence[Answer]) -> str | None:
+    answered = [answer for answer in answers if answer.error is None]
+    silent = sum(not answer.usage for answer in answered)
+    if not 0 < silent < len(answered):
+        return None
+    return f"{silent} of {len(answered)} answers told no tokens; tokens and dollars are means over the others."
+
+
+def _unpriced(lines: Sequence[Answer | Judgment], prices: Prices | None) -> list[str]:
+    """Return the models without a known price."""
+    if prices is None:
+        return []
+    used = {model: usage for line in lines for model, usage in line.usage.items()}
+    return [model for model, usage in used.items() if prices.cost(model, usage) is None]

@@ -1,0 +1,165 @@
+"""A report as text tables and sentences, shared by Markdown, terminal and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from langchain_moa.evals.report.findings import Comparison, Findings, SystemReport
+from langchain_moa.evals.statistics.bootstrap import Interval
+
+NOT_TOLD = "n/a"
+"""Shown for unknown values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of text. The first column labels the rows, the others contain numbers."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables(report: Findings) -> list[Table]:
+    """Return the report's tables: scores, costs, all figures, and a table per breakdown."""
+    return [_scores(report), _costs(report), *_figures(report), *_breakdowns(report)]
+
+
+def heading(report: Findings) -> str:
+    """Return a one-line summary of what was measured and how."""
+    judge = f"judge {report.judge}" if report.judge else "no judge"
+    mode = f" ({report.judge_mode})" if report.judge_mode else ""
+    prices = f"prices from {report.prices}" if report.prices else "no prices given"
+    return (
+        f"{report.score_name}; {judge}{mode}; 95 % intervals from {report.draws:,} bootstrap draws of the questions, "
+        f"seed {report.seed}; {prices}"
+    )
+
+
+def sentence(verdict: Comparison) -> str:
+    """Return a comparison as one sentence."""
+    pair = f"{verdict.system} against {verdict.single}"
+    difference = verdict.difference
+    if difference is None:
+        return f"{pair}: can't be compared, too few items count for both."
+    low, high = difference.interval.low, difference.interval.high
+    what = {
+        "better": f"better by {difference.value:.2f} ({low:.2f} to {high:.2f})",
+        "worse": f"worse by {-difference.value:.2f} ({-high:.2f} to {-low:.2f})",
+        "not distinguishable": f"not distinguishable, {difference.value:+.2f} ({low:+.2f} to {high:+.2f}),",
+    }[difference.outcome]
+    return (
+        f"{pair}: {what} for {_times(verdict.cost_factor)} the cost and {_times(verdict.latency_factor)} the latency; "
+        f"P(better) {difference.probability_better:.2f}, n = {difference.questions}."
+    )
+
+
+def markdown(report: Findings) -> str:
+    """Return a report as Markdown."""
+    parts = [f"# {_escaped(report.benchmark)}", _escaped(heading(report))]
+    for title, lines in (("Verdicts", list(map(sentence, report.verdicts))), ("Warnings", report.warnings)):
+        if lines:
+            parts += [f"## {title}", "\n".join(f"- {_escaped(line)}" for line in lines)]
+    for table in tables(report):
+        rule = ["---", *("---:" for _ in table.header[1:])]
+        rows = [table.header, rule, *table.rows]
+        body = "\n".join(f"| {' | '.join(map(_escaped, row) if row is not rule else rule)} |" for row in rows)
+        parts += [f"## {_escaped(table.title)}", body]
+    return "\n\n".join(parts) + "\n"
+
+
+def _scores(report: Findings) -> Table:
+    header = ["system", "score", "95 % CI", f"difference to {report.baseline or 'best single'}", "95 % CI (paired)"]
+    header += ["P(better)", "asked", "failed", "scored", "unparsable", "judge failed"]
+    rows = []
+    for row in report.systems:
+        counts = (row.answers, row.failed, row.scored, row.unparsable, row.judge_failed)
+        scores = [number(row.score), interval(row.interval), *_difference(row, report.baseline)]
+        rows.append([row.system, *scores, *map(str, counts)])
+    return Table(title="Scores", header=header, rows=rows)
+
+
+def _difference(row: SystemReport, baseline: str | None) -> list[str]:
+    if row.system == baseline:
+        return ["baseline", "", ""]
+    if row.difference is None:
+        return [NOT_TOLD] * 3
+    difference = row.difference
+    return [f"{difference.value:+.2f}", interval(difference.interval), number(difference.probability_better)]
+
+
+def _costs(report: Findings) -> Table:
+    header = ["system", "characters a turn", "calls an item", "tokens in an item", "tokens out an item"]
+    header += ["USD for 100 items", "latency p50 (s)", "latency p95 (s)"]
+    header += ["judge calls", "judge tokens in", "judge tokens out", "judge USD"]
+    rows = [
+        [
+            row.system,
+            number(row.mean_length, ",.0f"),
+            number(row.spending.calls, ".1f"),
+            number(row.spending.input_tokens, ",.0f"),
+            number(row.spending.output_tokens, ",.0f"),
+            dollars(row.spending.usd_per_100),
+            number(row.spending.latency_p50),
+            number(row.spending.latency_p95),
+            number(row.judge_spending.calls),
+            number(row.judge_spending.input_tokens),
+            number(row.judge_spending.output_tokens),
+            dollars(row.judge_spending.usd),
+        ]
+        for row in report.systems
+    ]
+    return Table(title="Costs", header=header, rows=rows)
+
+
+def _figures(report: Findings) -> list[Table]:
+    """Return the table of further scores, if there are any."""
+    figures = [row.figures for row in report.systems]
+    table = _by_system(report, "All figures", "figure", figures)
+    return [table] if len(table.rows) > 1 else []
+
+
+def _breakdowns(report: Findings) -> list[Table]:
+    names = dict.fromkeys(name for row in report.systems for name, parts in row.breakdowns.items() if parts)
+    return [
+        _by_system(report, f"Score by {name}", name, [row.breakdowns.get(name, {}) for row in report.systems])
+        for name in names
+    ]
+
+
+def _by_system(report: Findings, title: str, what: str, values: Sequence[Mapping[str, float | None]]) -> Table:
+    """Return a table with a column per system; `values` are in the systems' order."""
+    names = dict.fromkeys(name for by_name in values for name in by_name)
+    return Table(
+        title=title,
+        header=[what, *(row.system for row in report.systems)],
+        rows=[[name, *(number(by_name.get(name)) for by_name in values)] for name in names],
+    )
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    """Format a number, a count without decimals. `n/a`: unknown."""
+    if value is None:
+        return NOT_TOLD
+    return format(value, ",d" if isinstance(value, int) else form)
+
+
+def dollars(value: float | None) -> str:
+    """Format dollars, small amounts with two significant digits."""
+    return number(value, ",.2f" if value is None or value == 0 or value >= 0.1 else ".2g")
+
+
+def interval(value: Interval | None) -> str:
+    """Format an interval."""
+    return NOT_TOLD if value is None else f"{value.low:.2f} to {value.high:.2f}"
+
+
+def _times(factor: float | None) -> str:
+    return f"{NOT_TOLD} times" if factor is None else f"{factor:.1f} times"
+
+
+def _escaped(text: str) -> str:
+    """Escape text for Markdown, on one line."""
+    text = " ".join(text.split())
+    return "".join(f"\\{character}" if character in r"\`*_[]<>|#" else character for character in text)

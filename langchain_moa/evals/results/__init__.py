@@ -1,0 +1,1 @@
+"""Results on disk: answers, judgments and the manifest of what produced them."""

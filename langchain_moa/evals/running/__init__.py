@@ -1,0 +1,1 @@
+"""Running an evaluation: generating answers, judging them, estimating the cost first."""

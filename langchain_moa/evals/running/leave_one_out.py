@@ -1,0 +1,126 @@
+"""Leave-one-out ablation: re-aggregate a mixture's cached references without one proposer.
+
+Only the aggregator is called again. With one layer, this is the mixture without the proposer. With several layers, the
+proposer is left out of the last layer only; its references in earlier layers stay, and their cost is counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+from langchain_core.messages import BaseMessage, messages_to_dict
+from langchain_core.messages.ai import UsageMetadata, add_usage
+
+from langchain_moa.evals.types import Answer, Question
+
+Call = Mapping[str, Any]
+"""A proposer's call in an answer's metadata: `proposer`, `model`, `status`, `seconds`, `usage` and, if any, `text`."""
+
+
+class CachedReferences:
+    """The cached references of the last layer, by question."""
+
+    def __init__(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
+        """Read the references from a mixture's answers.
+
+        Args:
+            questions: Single-turn questions; later turns would depend on the proposer that is left out.
+            answers: Answers with references in `response_metadata["moa"]`; failed answers are skipped.
+
+        Raises:
+            ValueError: A question has several turns, two questions have the same text, an answer has no references, or
+                there is only one proposer.
+        """
+        self._answers = {answer.question: answer for answer in answers if answer.error is None}
+        self.questions = [question for question in questions if question.id in self._answers]
+        self._by_words: dict[str, str] = {}
+        for question in self.questions:
+            self._add(question)
+        calls = [call for question in self.questions for call in self.calls(question.id)[-1]]
+        self.proposers = list(dict.fromkeys(str(call["proposer"]) for call in calls))
+        if len(self.proposers) < 2:
+            msg = f"Leave-one-out needs at least two proposers in the last layer; there are {len(self.proposers)}."
+            raise ValueError(msg)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all references."""
+        said = {
+            question.id: [[c["proposer"], c.get("text")] for c in self.calls(question.id)[-1]]
+            for question in self.questions
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def layers(self) -> int:
+        """The largest number of proposer layers of any answer."""
+        return max(len(self.calls(question.id)) for question in self.questions)
+
+    def calls(self, question: str) -> Sequence[Sequence[Call]]:
+        """Return the proposers' calls for a question, layer by layer."""
+        layers: Sequence[Sequence[Call]] = self._answers[question].metadata[0]["moa"]["layers"]
+        return layers
+
+    def find(self, proposer: str, messages: Sequence[BaseMessage]) -> str | None:
+        """Return a proposer's cached reference for a conversation. `None`: it gave none."""
+        calls = self.calls(self._by_words[_words(messages)])[-1]
+        return next((call.get("text") for call in calls if call["proposer"] == proposer), None)
+
+    def complete(self, answer: Answer, *, without: str) -> Answer:
+        """Add the cost of the cached references to an answer.
+
+        Args:
+            answer: The answer as measured: the aggregator's call alone.
+            without: The proposer that was left out.
+
+        Returns:
+            The answer with `calls` and `usage` of the whole mixture without the proposer. `seconds` is estimated: the
+                slowest call of each layer plus the aggregator's call.
+        """
+        *before, last = self.calls(answer.question)
+        layers = [*before, [call for call in last if call["proposer"] != without]]
+        kept = [call for layer in layers for call in layer if call["status"] != "skipped"]
+        waited = sum(max((call["seconds"] for call in layer), default=0.0) for layer in layers)
+        return replace(
+            answer,
+            calls=answer.calls + len(kept),
+            usage=_sum([answer.usage, *({call["model"]: call["usage"]} for call in kept if call.get("usage"))]),
+            seconds=None if answer.seconds is None else answer.seconds + waited,
+        )
+
+    def _add(self, question: Question) -> None:
+        if len(question.turns) != 1:
+            msg = (
+                f"Question {question.id!r} has {len(question.turns)} turns. Leaving a proposer out changes the "
+                "conversation of later turns: use a single-turn benchmark."
+            )
+            raise ValueError(msg)
+        try:
+            there = any("text" in call for call in self.calls(question.id)[-1])
+        except (KeyError, IndexError):
+            there = False
+        if not there:
+            msg = (
+                f"The answer to question {question.id!r} has no references: generate it with a ChatMoA with "
+                "include_references=True, as `moa eval generate` does for line-ups."
+            )
+            raise ValueError(msg)
+        other = self._by_words.setdefault(_words(question.turns[0]), question.id)
+        if other != question.id:
+            msg = f"Questions {other!r} and {question.id!r} have the same text: remove one of them."
+            raise ValueError(msg)
+
+
+def _words(messages: Sequence[BaseMessage]) -> str:
+    """Return a key of a conversation that does not depend on message ids."""
+    return json.dumps([(one["type"], one["data"]["content"]) for one in messages_to_dict(messages)])
+
+
+def _sum(usages: Sequence[Mapping[str, UsageMetadata]]) -> dict[str, UsageMetadata]:
+    models = dict.fromkeys(model for usage in usages for model in usage)
+    return {model: reduce(add_usage, (usage[model] for usage in usages if model in usage)) for model in models}

@@ -1,0 +1,1 @@
+"""ASGI middleware: metrics and logs, API key, cancellation on disconnect, admission."""
