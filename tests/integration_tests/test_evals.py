@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -143,6 +144,12 @@ def without_times(path):
     return rows | {file.relative_to(path): file.read_text() for file in path.rglob("manifest.json")}
 
 
+def settle(server):
+    """Wait until the server has read all that a killed process sent: connections are accepted in their order."""
+    urlopen(f"{server.url}/models").close()
+    server.wait_for(lambda: server.connections == 0)
+
+
 def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_gives_the_same_files(folder):
     held, gate = None, threading.Event()
 
@@ -152,7 +159,7 @@ def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_give
         return Reply(text=text, logprobs=logprobs, gate=gate if held and held(body) else None)
 
     asked, finished = [], []
-    with OpenAIServer(gated) as server:
+    with OpenAIServer(gated, models=["a", "b", "c", "judge"]) as server:
 
         def run(out):
             moa_eval(folder, server, *PAIRWISE, *SYSTEMS, "--out", out)
@@ -165,6 +172,7 @@ def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_give
             server.wait_for(lambda held=held: any(map(held, server.requests)), timeout=280)
             process.kill()
             process.communicate()
+            settle(server)
             finished.append({file.name: len(lines(file)) for file in (folder / "out/sums/moa").glob("*.jsonl")})
             asked.append(server.requests)
             gate.set()
