@@ -26,11 +26,11 @@ from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
+from langchain_moa._messages.answers import to_chunk, to_result
 from langchain_moa._models.factory import unbound
 from langchain_moa._models.mixture import Mixture, resolve_mixture
 from langchain_moa._runtime.call_context import AnswerForm
 from langchain_moa._runtime.graph_run import GraphRun, belonging_to, current_run, foresee_run
-from langchain_moa._runtime.results import to_chunk, to_result
 from langchain_moa._runtime.tracing import HandlerTypes
 from langchain_moa.graph import build_graph
 from langchain_moa.options import MoAOptions
@@ -77,8 +77,9 @@ class ChatMoA(MoAOptions, BaseChatModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     inner_handlers: HandlerTypes = ()
-    """Callback handler classes that see every call inside. LangChain's tracers and the usage handler do without being
-    named; Langfuse's `CallbackHandler`, for example, does not."""
+    """Callback handler classes that see every call inside, such as Langfuse's `CallbackHandler`. LangChain's tracers,
+    the usage handler and whatever gets into every callback manager by itself (`get_openai_callback`, MLflow's autolog,
+    OpenInference, OpenLLMetry) do without being named."""
 
     stop: list[str] | None = None
     """Stop sequences of the aggregator, unless a call has its own."""
@@ -236,7 +237,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         run = self._run(messages, stop, run_manager, kwargs)
-        return to_result(run.invoke(), run)
+        return to_result(run.invoke(), run.label)
 
     async def _agenerate(
         self,
@@ -246,7 +247,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         run = self._run(messages, stop, run_manager, kwargs)
-        return to_result(await run.ainvoke(), run)
+        return to_result(await run.ainvoke(), run.label)
 
     def _stream(
         self,
@@ -257,7 +258,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         run = self._run(messages, stop, run_manager, kwargs)
         for item in run.stream():
-            yield to_chunk(item, run)
+            yield to_chunk(item, run.label)
 
     async def _astream(
         self,
@@ -269,7 +270,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
         run = self._run(messages, stop, run_manager, kwargs)
         async with aclosing(run.astream()) as items:
             async for item in items:
-                yield to_chunk(item, run)
+                yield to_chunk(item, run.label)
 
     # -- The seam ----------------------------------------------------------------------------------------------------
     # Core calls `_stream` without a run manager (langchain PR 19684): the runs inside would have no parent. So each of

@@ -13,7 +13,6 @@ from langchain_moa._nodes.aggregator import AskAggregator
 from langchain_moa._nodes.gate import AskGate
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._nodes.proposer import AskProposer
-from langchain_moa._nodes.turns import Turns
 from langchain_moa.answer_keys import AnswerKey, final_answer, matching
 from langchain_moa.lineups import RESERVE
 from langchain_moa.options import Gate, MoAOptions, ProposerLike
@@ -68,9 +67,8 @@ def create_moa_graph(
 def build_graph(mixture: Mixture, options: MoAOptions) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
     """Build the graph of a mixture's models. See `create_moa_graph`."""
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
-    numbered = enumerate(mixture.layers, 1)
-    layers = [Layer(number=n, of=len(mixture.layers), members=m, options=options) for n, m in numbered]
-    turns = Turns(layers)
+    common: dict[str, Any] = {"of": len(mixture.layers), "options": options, "mixture": mixture.proposers}
+    layers = [Layer(number=n, members=members, **common) for n, members in enumerate(mixture.layers, 1)]
     key = options.answer_key
     answer_key = matching(key) if isinstance(key, str) else key or final_answer
     previous: str | list[str] = START
@@ -82,13 +80,13 @@ def build_graph(mixture: Mixture, options: MoAOptions) -> StateGraph[MoAState, N
         graph.add_edge(START, "fan_out")
     for before, layer in zip([None, *layers[:-1]], layers, strict=True):
         for node, member in zip(layer.nodes, layer.members, strict=True):
-            ask = AskProposer(member, layer=layer, node=node, before=before, turns=turns, answer_key=answer_key)
+            ask = AskProposer(member, layer=layer, node=node, before=before, answer_key=answer_key)
             metadata = {"moa_role": "proposer", "moa_layer": layer.number, "moa_proposer": member.name}
             graph.add_node(node, ask, metadata=metadata)
             if before or gate is None:  # a gate goes to the first layer by itself
                 graph.add_edge(previous, node)
         previous = list(layer.nodes)
-    write = AskAggregator(mixture.aggregators, layers=layers, turns=turns, answer_key=answer_key, window=mixture.window)
+    write = AskAggregator(mixture.aggregators, layers=layers, answer_key=answer_key, window=mixture.window)
     graph.add_node("aggregator", write, metadata={"moa_role": "aggregator"})
     graph.add_edge(previous, "aggregator")
     return graph

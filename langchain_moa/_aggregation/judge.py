@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from langchain_moa._aggregation.outcome import UnusableReplyError
 from langchain_moa._messages.conversation import reference_text
-from langchain_moa._messages.endings import ending, finish_reason
+from langchain_moa._messages.endings import end_of, ending
 from langchain_moa._models.factory import without_streaming
 from langchain_moa._models.members import Participant
 from langchain_moa._runtime.sync_bridge import call
@@ -94,7 +94,7 @@ class Judgment:
 
 def _what_is_wrong(message: AIMessage, ended: str) -> str:
     wrong = {
-        "empty": f"it is empty (finish reason: {finish_reason(message)})",
+        "empty": f"it is empty (finish reason: {end_of(message)[1]})",
         "truncated": "it was cut off",
         "filtered": "it was filtered",
         "unknown": "its end was never reported",

@@ -61,6 +61,6 @@ class Outcome:
     """What did not work."""
 
 
-def reason(name: str, error: Exception | None = None, **details: Any) -> dict[str, Any]:
+def reason(name: str, error: BaseException | None = None, **details: Any) -> dict[str, Any]:
     """Return an entry of the metadata's `degraded`."""
     return {"reason": name, **details, **({"error": describe(error)} if error else {})}

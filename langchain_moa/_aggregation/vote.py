@@ -31,7 +31,7 @@ async def read_vote(text: str, key: AnswerKey) -> Hashable | None:
         return None
 
 
-async def vote(candidates: Sequence[Reference], *, key: AnswerKey) -> Outcome | None:
+async def vote(candidates: Sequence[Reference], *, key: AnswerKey) -> Outcome:
     """Count the candidates' votes.
 
     Args:
@@ -39,7 +39,7 @@ async def vote(candidates: Sequence[Reference], *, key: AnswerKey) -> Outcome | 
         key: From a text to its answer.
 
     Returns:
-        The winner, or none when two answers have as many votes, or nobody has voted; the votes are in the account.
+        The winner and the votes. There is no winner when two answers have as many votes, or nobody has voted.
     """
     answers = [await read_vote(candidate["content"], key) for candidate in candidates]
     ballot = Ballot(len(answers))

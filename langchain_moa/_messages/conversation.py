@@ -27,8 +27,11 @@ def reference_text(reply: BaseMessage | str) -> str:
     """
     if isinstance(reply, str):
         reply = AIMessage(reply)
-    text = without_reasoning(str(reply.text)).strip()
-    return sendable("\n".join(filter(None, [text, *_calls_as_text(reply)])))
+    text = str(reply.text)
+    if "<" in text:  # a quick look, before the whole text is searched for tags
+        text = without_reasoning(text)
+    shown = "\n".join(filter(None, [text.strip(), *_calls_as_text(reply)]))
+    return shown if shown.isascii() else sendable(shown)
 
 
 def adviser_view(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
@@ -47,7 +50,8 @@ def adviser_view(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[
     turns: list[BaseMessage] = []
     for kind, messages_of_kind in groupby(shown, type):
         group = list(messages_of_kind)
-        turns += [_joined(group)] if issubclass(kind, HumanMessage | AIMessage) else group
+        is_turn = len(group) > 1 and issubclass(kind, HumanMessage | AIMessage)
+        turns += [_joined(group)] if is_turn else group
     if not turns or not isinstance(turns[-1], HumanMessage):
         turns.append(HumanMessage(CONTINUE))
     if not tools:
@@ -81,7 +85,7 @@ def _without_tools(message: BaseMessage) -> BaseMessage:
 
 
 def _calls_as_text(message: BaseMessage) -> list[str]:
-    if not isinstance(message, AIMessage):
+    if not isinstance(message, AIMessage) or not (message.tool_calls or message.invalid_tool_calls):
         return []
     calls = [_call_as_text(call["name"], to_json(call["args"])) for call in message.tool_calls]
     return calls + [_call_as_text(call["name"], call["args"]) for call in message.invalid_tool_calls]
@@ -133,9 +137,7 @@ def _is_empty(message: BaseMessage) -> bool:
 
 
 def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:
-    first, *others = messages
-    if not others:
-        return first
+    first = messages[0]
     update: dict[str, Any] = {}
     if len({message.name for message in messages}) > 1:
         messages = list(map(_with_speaker, messages))

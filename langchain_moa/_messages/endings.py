@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 from langchain_core.messages import BaseMessage
@@ -70,72 +71,66 @@ def ending(message: Any, *, provider: str | None = None) -> Ending:
         provider: `_llm_type` of the model that replied. It matters for Ollama and Cohere only, whose chunks don't name
             their provider before the last one.
     """
-    if not isinstance(message, BaseMessage):
-        return "ok"
-    endings = {_ending_of(reason) for reason in _reasons(message)}
-    for worst in _WORST_FIRST:
-        if worst in endings:
-            return worst
-    if _is_whole(message):
-        return "ok"
-    name = str(message.response_metadata.get("model_provider") or provider or "")
-    return "unknown" if _REPORTING.search(name) else "ok"
+    return end_of(message, provider=provider)[0]
 
 
-def finish_reason(message: Any) -> str | None:
-    """Return why a reply ended, in the provider's own word; `None` when it was not reported.
+def end_of(message: Any, *, provider: str | None = None) -> tuple[Ending, str | None]:
+    """Return how a reply ended, see `ending`, and the reason in the provider's own word, if one was reported.
 
-    When a message reports several reasons, it is the one that decides `ending`.
+    When a message reports several reasons, it is the worst one.
     """
     if not isinstance(message, BaseMessage):
-        return None
-    reasons = list(_reasons(message))
-    return min(reasons, key=lambda reason: _WORST_FIRST.index(_ending_of(reason)), default=None)
-
-
-def is_cut_off(message: Any) -> bool:
-    """Tell whether a reply broke off, most often because it may have no more tokens."""
-    return ending(message) == "truncated"
+        return "ok", None
+    if reasons := _reasons(message):
+        if len(reasons) > 1:
+            reasons.sort(key=lambda reason: _WORST_FIRST.index(_ending_of(reason)))
+        return _ending_of(reasons[0]), reasons[0]
+    if _is_whole(message):
+        return "ok", None
+    name = str(message.response_metadata.get("model_provider") or provider or "")
+    return ("unknown" if _REPORTING.search(name) else "ok"), None
 
 
 _WORST_FIRST: tuple[Ending, ...] = ("filtered", "truncated", "ok")
 
 
+@cache
 def _ending_of(reason: str) -> Ending:
     if _FILTERED.search(reason):
         return "filtered"
     return "truncated" if _TRUNCATED.search(reason) else "ok"
 
 
-def _reasons(message: BaseMessage) -> Iterator[str]:
-    for fields in (message.response_metadata, message.additional_kwargs):
-        for key in _KEYS:
-            if (reason := _word(fields.get(key))) not in _NOT_GIVEN:
-                yield reason
-    yield from _of_responses_api(message.response_metadata)
+def _reasons(message: BaseMessage) -> list[str]:
+    metadata = message.response_metadata
+    told = [fields[key] for fields in (metadata, message.additional_kwargs) for key in _KEYS if key in fields]
+    reasons = [word for reason in told if reason and (word := _word(reason)) not in _NOT_GIVEN]
+    reasons += _of_responses_api(metadata)
     if _is_refusal(message):
-        yield "refusal"
-    feedback = message.response_metadata.get("prompt_feedback")
+        reasons.append("refusal")
+    feedback = metadata.get("prompt_feedback")
     if isinstance(feedback, Mapping) and (blocked := _word(feedback.get("block_reason"))) not in _NOT_BLOCKED:
-        yield f"blocked: {blocked}"
-    if message.response_metadata.get("is_blocked") is True:  # ChatVertexAI
-        yield "blocked"
+        reasons.append(f"blocked: {blocked}")
+    if metadata.get("is_blocked") is True:  # ChatVertexAI
+        reasons.append("blocked")
+    return reasons
 
 
-def _of_responses_api(metadata: Mapping[str, Any]) -> Iterator[str]:
+def _of_responses_api(metadata: Mapping[str, Any]) -> list[str]:
     details = metadata.get("incomplete_details")
     if isinstance(details, Mapping) and (reason := _word(details.get("reason"))) not in _NOT_GIVEN:
-        yield reason
-    elif (status := metadata.get("status")) in ("completed", "incomplete", "failed", "cancelled"):
-        yield str(status)
+        return [reason]
+    status = metadata.get("status")
+    return [str(status)] if status in ("completed", "incomplete", "failed", "cancelled") else []
 
 
 def _is_refusal(message: BaseMessage) -> bool:
     if message.additional_kwargs.get("refusal"):  # OpenAI Chat
         return True
     # The standard block of langchain-core 1.8, and of OpenAI Responses.
-    blocks = message.content if isinstance(message.content, list) else []
-    return any(isinstance(block, dict) and block.get("type") == "refusal" for block in blocks)
+    if isinstance(message.content, str):
+        return False
+    return any(isinstance(block, dict) and block.get("type") == "refusal" for block in message.content)
 
 
 def _is_whole(message: BaseMessage) -> bool:
@@ -143,7 +138,7 @@ def _is_whole(message: BaseMessage) -> bool:
     if message.response_metadata.get("done") is True:  # Ollama before 0.1.40 has no `done_reason`
         return True
     # Streams add the key with the reason; whole responses always have it.
-    return any(key in fields for fields in (message.response_metadata, message.additional_kwargs) for key in _KEYS)
+    return any(not fields.keys().isdisjoint(_KEYS) for fields in (message.response_metadata, message.additional_kwargs))
 
 
 def _word(reason: Any) -> str:

@@ -58,7 +58,7 @@ Render = Callable[[Sequence[str]], str]
 
 def paper(references: Sequence[str]) -> str:
     """Show references as the paper does: one line each, numbered from 1."""
-    return AGGREGATE_AND_SYNTHESIZE + "".join(f"\n{number}. {text}" for number, text in enumerate(references, 1))
+    return AGGREGATE_AND_SYNTHESIZE + "".join([f"\n{number}. {text}" for number, text in enumerate(references, 1)])
 
 
 def fenced(references: Sequence[str]) -> str:

@@ -101,9 +101,12 @@ def _bytes(text: str) -> int:
 
 
 def _most_tokens(messages: Sequence[BaseMessage]) -> int:
-    if all(isinstance(message.content, str) and message.type in ("system", "human") for message in messages):
-        return sum(_bytes(str(message.content)) + _PER_MESSAGE for message in messages)
-    return _count(messages)
+    tokens = 0
+    for message in messages:
+        if not isinstance(message.content, str) or message.type not in ("system", "human"):
+            return _count(messages)
+        tokens += _bytes(message.content) + _PER_MESSAGE
+    return tokens
 
 
 def _count(messages: Sequence[BaseMessage]) -> int:

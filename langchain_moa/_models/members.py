@@ -50,7 +50,10 @@ class Participant:
 
     def takes(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """Return a conversation without what this model does not take: kinds of content, marks of other providers."""
-        return for_provider(fitting_content(messages, self.profile), self.provider)
+        for message in messages:
+            if not isinstance(message.content, str):
+                return for_provider(fitting_content(messages, self.profile), self.provider)
+        return list(messages)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -36,6 +36,11 @@ class Mixture:
         return self.aggregators[0].model
 
     @property
+    def proposers(self) -> str:
+        """Names the proposers of all layers, and what they are told to be."""
+        return repr([[(m.name, m.model_name, m.instructions) for m in members] for members in self.layers])
+
+    @property
     def nesting(self) -> int:
         """Number of mixtures inside of one another, this one included."""
         return 1 + max(nesting(each.model) for each in self._all)

@@ -24,7 +24,6 @@ from langchain_moa._messages.prompts import PROMPTS, Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
 from langchain_moa._nodes.layer import Layer
-from langchain_moa._nodes.turns import Turns
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode
 from langchain_moa._runtime.turn_references import turn_references
@@ -46,7 +45,6 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         aggregators: Sequence[Participant],
         *,
         layers: Sequence[Layer],
-        turns: Turns,
         answer_key: AnswerKey,
         window: int | None,
     ) -> None:
@@ -55,7 +53,6 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         Args:
             aggregators: The model that writes the answer, then those that are tried when it fails.
             layers: All layers, first to last.
-            turns: Keeps the references for later steps of the user's turn.
             answer_key: From a proposal's text to what it votes for.
             window: Maximum number of references that one call sees; `None`: all.
 
@@ -66,7 +63,6 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         self.aggregators = aggregators
         self.judges = [Judge(aggregator, _SCHEMAS.get(options.aggregation)) for aggregator in aggregators]
         self.layers = layers
-        self.turns = turns
         self.answer_key = answer_key
         self.window = window
         self.options = options
@@ -89,6 +85,7 @@ class _Run:
         given = self._context.messages
         self._conversation = state["messages"] if given is None else list(given)
         self._references = self._layer.references(state)
+        self._is_trimmed = False
         self._steps: list[dict[str, Any]] = []
         self._failed: list[dict[str, Any]] = []
         """Entries of `degraded`: the models that failed before another one answered in their place."""
@@ -104,8 +101,7 @@ class _Run:
             answer, written = await self._write(outcome)
         account = self._account(outcome, written, answer)
         answer = answer.model_copy(update={"response_metadata": {**answer.response_metadata, "moa": account}})
-        if "turn" in account:
-            turn = self._node.turns.current(self._state, self._context)
+        if turn := self._state["run"].turn:
             turn_references.keep(turn, answer, self._conversation, self._context.caller)
         return answer
 
@@ -184,18 +180,19 @@ class _Run:
             account: dict[str, Any] = {"step": step, "model": participant.model_name, "usage": None}
             if is_trimmed:
                 account["references_trimmed"] = True
-            self._steps.append(account)
             started = perf_counter()
             try:
                 judgment = await judge.ask(messages, schema, child)
             except Exception as error:
-                account["error"] = describe(error)
                 if judge is last:
+                    self._steps.append(account)
+                    account["error"] = describe(error)
                     raise
                 self._failed.append(reason("judge_failed", error, step=step, model=participant.model_name))
                 continue
             finally:
                 account["seconds"] = round(perf_counter() - started, 3)
+            self._steps.append(account)
             account["model"] = judgment.message.response_metadata.get("model_name") or participant.model_name
             account["usage"] = judgment.message.usage_metadata
             try:
@@ -255,7 +252,7 @@ class _Run:
     # -- What the metadata tells -------------------------------------------------------------------------------------
 
     def _account(self, outcome: Outcome, written: Attempt | None, answer: AIMessage) -> dict[str, Any]:
-        node, state, context = self._node, self._state, self._context
+        node, state = self._node, self._state
         account: dict[str, Any] = {
             "layers": [layer.calls(state) for layer in node.layers],
             "aggregator": written and written.account(),
@@ -269,8 +266,8 @@ class _Run:
             account["gate"] = state["gate"]
         if node.options.shuffle:
             account["order"] = [layer.order(state) for layer in node.layers]
-        if node.turns.once_per_turn(context):
-            account["turn"] = node.turns.current(state, context).token
+        if turn := self._layer.turn(state, self._context):
+            account["turn"] = turn.token
         return account
 
     def _degraded_layers(self, outcome: Outcome) -> list[dict[str, Any]]:
@@ -280,7 +277,7 @@ class _Run:
         fine = ("ok", "skipped", "cancelled") if outcome.aggregation == "vote" else ("ok", "skipped")
         for layer in self._node.layers:
             for call in layer.calls(self._state):
-                where = {"layer": layer.number, "proposer": call["proposer"]}
+                where: dict[str, Any] = {"layer": layer.number, "proposer": call["proposer"]}
                 if call.get("references_trimmed"):
                     degraded.append(reason("references_trimmed", **where))
                 if call["status"] not in fine:

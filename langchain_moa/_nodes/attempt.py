@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import aclosing
 from time import perf_counter
 from typing import Any, cast
@@ -14,7 +14,7 @@ from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 
 from langchain_moa._messages.cache_control import arguments_for_provider
-from langchain_moa._messages.endings import finish_reason
+from langchain_moa._messages.endings import end_of
 from langchain_moa._models.members import Participant
 from langchain_moa._runtime.call_context import CallContext
 from langchain_moa._runtime.sync_bridge import call
@@ -39,7 +39,8 @@ class Attempt:
         self.first_token_seconds: float | None = None
         self.seconds: float = 0
         self._context = context
-        self._arguments: Mapping[str, Any] = arguments_for_provider(context.aggregator_kwargs, writer.provider)
+        given = context.aggregator_kwargs
+        self._arguments = arguments_for_provider(given, writer.provider) if given else {}
         self._patience = first_token_timeout
         self._started = perf_counter()
         self._held: list[AIMessageChunk] = []
@@ -77,7 +78,7 @@ class Attempt:
         finally:
             self.seconds = round(perf_counter() - self._started, 3)
         if not _says_something(self.answer):
-            raise EmptyAnswerError(self.writer.model_name, finish_reason(self.answer))
+            raise EmptyAnswerError(self.writer.model_name, end_of(self.answer)[1])
         return self.answer
 
     def account(self) -> dict[str, Any]:

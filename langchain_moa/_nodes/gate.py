@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs
 from langgraph.types import Command
@@ -14,6 +14,7 @@ from langchain_moa._aggregation.outcome import reason
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._runtime.call_context import call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
+from langchain_moa._runtime.tracing import count_usage
 from langchain_moa.options import Gate
 from langchain_moa.state import GateCall, MoAState, ProposerCall
 
@@ -48,9 +49,9 @@ class AskGate(AsyncNode[MoAState, Command[str]]):
         """Ask the gate."""
         config = config or {}
         given = call_context(config).messages
-        usage, errors = UsageMetadataCallbackHandler(), _ModelErrors()
-        child = child_config(config, run_name="fan_out", tag="moa:fan_out")
-        child = merge_configs(child, {"callbacks": [usage, errors]})
+        errors = _ModelErrors()
+        child, usage = count_usage(child_config(config, run_name="fan_out", tag="moa:fan_out"))
+        child = merge_configs(child, {"callbacks": [errors]})
         is_asked = bool(await call(self._gate, list(input["messages"] if given is None else given), child))
         told = GateCall(asked=is_asked, usage=usage.usage_metadata)
         if errors.errors:

@@ -15,9 +15,9 @@ from langchain_moa._messages.prompts import PROMPTS, Render, with_references, wi
 from langchain_moa._messages.trimming import fit_references
 from langchain_moa._models.members import Member, Participant
 from langchain_moa._runtime.ballot import Ballot
-from langchain_moa._runtime.call_context import Event
+from langchain_moa._runtime.call_context import CallContext, Event
 from langchain_moa._runtime.layer_clock import LayerClock, needed_references
-from langchain_moa._runtime.turn_references import Turn
+from langchain_moa._runtime.turn_references import Turn, turn_references
 from langchain_moa.exceptions import MoAError, ProposersFailedError, describe
 from langchain_moa.options import MoAOptions
 from langchain_moa.state import MoAState, ProposerCall, Reference
@@ -38,13 +38,16 @@ class Layer:
     members: Sequence[Member]
     options: MoAOptions
 
+    mixture: str
+    """Names the proposers of all layers. Mixtures with the same ones share the references of a turn."""
+
     @cached_property
     def nodes(self) -> list[str]:
         """Names of the nodes, in the proposers' order."""
         # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
         return [f"layer_{self.number}_proposer_{place:02d}" for place in range(1, len(self.members) + 1)]
 
-    @property
+    @cached_property
     def votes(self) -> bool:
         """Whether the layer's references vote on the answer."""
         return self.options.aggregation == "vote" and self.number == self.of
@@ -86,28 +89,36 @@ class Layer:
         """Tell whether the gate left the layer out."""
         return all(call["status"] == "skipped" for call in self.calls(state))
 
-    def clock(self, state: MoAState, turn: Turn, *, is_vote: bool) -> LayerClock:
-        """Return the layer's clock in the run of a node.
+    def turn(self, state: MoAState, context: CallContext) -> Turn | None:
+        """Return the user turn that a run belongs to; `None` when the proposers are asked at every call."""
+        fan_out, run = self.options.fan_out, state["run"]
+        if fan_out != "user_turn" and not (fan_out == "auto" and context.answer_form == "tools"):
+            return None
+        if run.turn is None:
+            conversation = state["messages"] if context.messages is None else context.messages
+            run.turn = turn_references.begin(conversation, mixture=self.mixture, caller=context.caller)
+        return run.turn
+
+    def clock(self, state: MoAState, turn: Turn | None, *, is_vote: bool) -> LayerClock:
+        """Return the layer's clock in a run, which starts with the first of its proposers.
 
         With a deadline, each layer may use an even share of the time that is left; the aggregator gets what they
         leave, a share at least.
         """
         run, options, size = state["run"], self.options, len(self.members)
-
-        def start() -> LayerClock:
-            deadline = options.deadline
-            left = None if deadline is None else run.started + deadline - monotonic()
-            known = [turn.known[node]["calls"][node]["status"] for node in self.nodes if node in turn.known]
-            return LayerClock(
-                needed=needed_references(options.quorum, size),
+        if (clock := run.clocks.get(self.number)) is None:
+            known = turn.known if turn else {}
+            statuses = [known[node]["calls"][node]["status"] for node in self.nodes if node in known]
+            left = None if options.deadline is None else run.started + options.deadline - monotonic()
+            clock = run.clocks[self.number] = LayerClock(
+                needed=size if options.quorum is None else needed_references(options.quorum, size),
                 grace=options.grace,
                 closes_in=None if left is None else left / (self.of - self.number + 2),
-                reused=known.count("ok"),
+                reused=statuses.count("ok"),
                 ballot=Ballot(size) if is_vote else None,
                 at_least=options.min_references,
             )
-
-        return run.clock(self.number, start)
+        return clock
 
     def place(
         self,

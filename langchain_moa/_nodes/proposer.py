@@ -13,14 +13,15 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
 from langchain_moa._aggregation.vote import read_vote
+from langchain_moa._messages.answers import add_up
 from langchain_moa._messages.conversation import reference_text
-from langchain_moa._messages.endings import ending, finish_reason
+from langchain_moa._messages.endings import end_of
 from langchain_moa._models.members import Member
 from langchain_moa._nodes.layer import Layer
-from langchain_moa._nodes.turns import Turns
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.layer_clock import LayerClock, LayerClosedError
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
+from langchain_moa._runtime.tracing import count_usage
 from langchain_moa._runtime.turn_references import Turn
 from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.exceptions import MoAError, describe
@@ -32,9 +33,7 @@ logger = logging.getLogger(__name__)
 class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
     """A node: one proposer's reference, or why there is none."""
 
-    def __init__(
-        self, member: Member, *, layer: Layer, node: str, before: Layer | None, turns: Turns, answer_key: AnswerKey
-    ) -> None:
+    def __init__(self, member: Member, *, layer: Layer, node: str, before: Layer | None, answer_key: AnswerKey) -> None:
         """Prepare the node.
 
         Args:
@@ -42,31 +41,38 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
             layer: Its layer.
             node: The node's name.
             before: The layer whose references it sees; `None` in the first layer.
-            turns: References of earlier runs of the same user turn.
             answer_key: From a text to what it votes for, in a layer that votes.
         """
         self._member = member
         self._layer = layer
         self._node = node
         self._before = before
-        self._turns = turns
         self._answer_key = answer_key
+        self._about = {"layer": layer.number, "proposer": member.name, "model": member.model_name}
+        self._total = len(layer.members)
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         """Ask the proposer."""
         config = config or {}
         context = call_context(config)
-        turn = self._turns.current(input, context)
-        if (known := turn.known.get(self._node)) is not None:
+        turn = self._layer.turn(input, context)
+        if turn and (known := turn.known.get(self._node)) is not None:
             return _again(known, self._node)
         is_vote = self._layer.votes and context.answer_form == "text"
         clock = self._layer.clock(input, turn, is_vote=is_vote)
         messages, is_trimmed = self._prompt(input, context)
-        await self._announce(input, context)
+        # One node of a layer tells of the end of the layer before.
+        if self._before and self._node == self._layer.nodes[0]:
+            await context.emit(self._before.ended(input))
+        await context.emit(("moa_proposer_start", {**self._about, "total": self._total}))
         started = perf_counter()
-        reply = await self._reply(messages, child_config(config, run_name=self._member.name, tag="moa:proposer"), clock)
-        read = _read(reply, self._member.provider)
+        child, usage = child_config(config, run_name=self._member.name, tag="moa:proposer"), None
+        if self._member.provider is None:  # an agent, say, whose answer has the usage of its last call at best
+            child, usage = count_usage(child)
+        read = _read(await self._reply(messages, child, clock), self._member.provider)
         account = self._account(read, seconds=perf_counter() - started, is_trimmed=is_trimmed)
+        if usage and usage.usage_metadata:
+            account["usage"] = add_up(usage.usage_metadata.values())
         vote = await read_vote(read.text, self._answer_key) if is_vote and read.status == "ok" else None
         done = clock.finish(is_good=read.status == "ok", vote=vote)
         await context.emit(("moa_proposer_end", {**self._about, **account, "done": done, "total": self._total}))
@@ -81,12 +87,6 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         texts = [reference["content"] for reference in self._before.references(state)]
         return self._before.place(messages, texts, reader=self._member)
 
-    async def _announce(self, state: MoAState, context: CallContext) -> None:
-        # One node of a layer tells of the end of the layer before.
-        if self._before and self._node == self._layer.nodes[0]:
-            await context.emit(self._before.ended(state))
-        await context.emit(("moa_proposer_start", {**self._about, "total": self._total}))
-
     async def _reply(self, messages: Sequence[BaseMessage], child: RunnableConfig, clock: LayerClock) -> Any:
         """Return the proposer's reply, or the error: one proposer's failure is data, and the others go on."""
         try:
@@ -99,14 +99,6 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         except Exception as error:
             return error
 
-    @property
-    def _about(self) -> dict[str, Any]:
-        return {"layer": self._layer.number, "proposer": self._member.name, "model": self._member.model_name}
-
-    @property
-    def _total(self) -> int:
-        return len(self._layer.members)
-
     def _account(self, read: _Read, *, seconds: float, is_trimmed: bool) -> ProposerCall:
         """Return what the answer's metadata says of the call."""
         metadata = read.message.response_metadata if read.message else {}
@@ -114,7 +106,7 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
             proposer=self._member.name,
             model=metadata.get("model_name") or self._member.model_name,
             status=read.status,
-            finish_reason=finish_reason(read.message),
+            finish_reason=read.finish_reason,
             seconds=round(seconds, 3),
             usage=getattr(read.message, "usage_metadata", None),
             error=describe(read.error) if read.error else None,
@@ -125,14 +117,15 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
             account["references_trimmed"] = True
         return account
 
-    def _update(self, read: _Read, account: ProposerCall, turn: Turn) -> dict[str, Any]:
+    def _update(self, read: _Read, account: ProposerCall, turn: Turn | None) -> dict[str, Any]:
         """Return what the node writes into the state."""
         update: dict[str, Any] = {"calls": {self._node: account}}
         if read.error:
             logger.warning("Proposer %r of layer %d failed: %s", self._member.name, self._layer.number, read.error)
             return {**update, "failures": [Failure(proposer=self._member.name, error=read.error)]}
         update["references"] = [Reference(proposer=self._member.name, content=read.text)]
-        turn.given[self._node] = update
+        if turn:
+            turn.given[self._node] = update
         return update
 
 
@@ -145,6 +138,7 @@ class _Read(NamedTuple):
 
     status: Status
     error: Exception | None
+    finish_reason: str | None = None
 
 
 def _read(reply: Any, provider: str | None) -> _Read:
@@ -158,13 +152,13 @@ def _read(reply: Any, provider: str | None) -> _Read:
         error = TypeError(f"a proposer returns a message, not {type(reply).__name__}")
         return _Read(None, "", "failed", error)
     try:
-        text, ended = reference_text(reply), ending(reply, provider=provider)
+        text, (ended, why) = reference_text(reply), end_of(reply, provider=provider)
     except Exception as error:  # whatever a model may put into a message
         return _Read(reply, "", "failed", error)
     if not text:
-        empty = MoAError(f"empty answer (finish reason: {finish_reason(reply)})")
-        return _Read(reply, text, "filtered" if ended == "filtered" else "empty", empty)
-    return _Read(reply, text, "truncated" if ended == "unknown" else ended, None)
+        empty = MoAError(f"empty answer (finish reason: {why})")
+        return _Read(reply, text, "filtered" if ended == "filtered" else "empty", empty, why)
+    return _Read(reply, text, "truncated" if ended == "unknown" else ended, None, why)
 
 
 def _again(known: dict[str, Any], node: str) -> dict[str, Any]:

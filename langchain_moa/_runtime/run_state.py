@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import monotonic
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from langchain_moa._runtime.turn_references import Turn
 
 
 class RunState(dict[str, Any]):
-    """The turn of one run, and the clocks of its layers.
+    """The user turn of one run, and the clocks of its layers.
 
     An empty dict to whoever dumps or pickles it: it is in the graph's state, and the Agent Server keeps states.
     """
@@ -21,23 +20,14 @@ class RunState(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__()
         self.started = monotonic()
-        self._turn: Turn | None = None
-        self._clocks: dict[int, LayerClock] = {}
+        self.turn: Turn | None = None
+        """Begun by the first node, where proposers are asked once per user turn."""
+
+        self.clocks: dict[int, LayerClock] = {}
+        """By layer, from 1; started by the first of its proposers."""
 
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:
         return type(self), ()
-
-    def turn(self, begin: Callable[[], Turn]) -> Turn:
-        """Return the run's turn, which the first node that asks begins."""
-        if self._turn is None:
-            self._turn = begin()
-        return self._turn
-
-    def clock(self, layer: int, start: Callable[[], LayerClock]) -> LayerClock:
-        """Return the clock of a layer (from 1), which the first of its proposers starts."""
-        if layer not in self._clocks:
-            self._clocks[layer] = start()
-        return self._clocks[layer]
 
 
 class PerRun(UntrackedValue[RunState]):

@@ -15,6 +15,8 @@ from langchain_core.callbacks import (
 )
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.langchain import LangChainTracer
 from langchain_core.tracers.log_stream import LogStreamCallbackHandler
@@ -64,6 +66,21 @@ class Audience:
         """
         handlers: list[Any] = [_WithoutUsage(h) if self.looks_inside(h) else h for h in self.handlers]
         run.handlers = handlers
+
+
+def count_usage(config: RunnableConfig) -> tuple[RunnableConfig, UsageMetadataCallbackHandler]:
+    """Have the usage of all models inside of a Runnable counted: of an agent, a graph, a chain.
+
+    Such a Runnable's answer carries the usage of its last call at best.
+
+    Args:
+        config: With which the Runnable would be asked.
+
+    Returns:
+        The config to ask it with, and the handler whose `usage_metadata` has the usage by model name afterwards.
+    """
+    usage = UsageMetadataCallbackHandler()
+    return merge_configs(config, {"callbacks": [usage]}), usage
 
 
 def without(metadata: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

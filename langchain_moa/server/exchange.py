@@ -12,7 +12,7 @@ from uuid import uuid4
 from langchain_core.messages.ai import UsageMetadata
 from starlette.requests import Request
 
-from langchain_moa._messages.usage import total_usage
+from langchain_moa._messages.answers import total_usage
 from langchain_moa.server.api_errors import ApiError, to_api_error
 
 logger = logging.getLogger(__name__)

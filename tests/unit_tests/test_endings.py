@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
 
-from langchain_moa._messages.endings import ending, finish_reason, is_cut_off
+from langchain_moa._messages.endings import end_of, ending
 from tests.properties import without_a_clock
 
 # Packages that warn of their own future.
@@ -265,8 +265,7 @@ def reply(provider, reason, *, streamed, serve):
 def test_the_end_of_a_reply_is_read_as_its_package_reports_it(provider, reason, end, streamed, serve):
     message, kind = reply(provider, reason, streamed=streamed, serve=serve)
     assert ending(message, provider=kind) == end
-    assert is_cut_off(message) == (end == "truncated")
-    assert finish_reason(message).lower() in reason.lower().replace("blocked:", "blocked: ")
+    assert end_of(message)[1].lower() in reason.lower().replace("blocked:", "blocked: ")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +291,7 @@ def test_a_stream_that_just_stops_has_an_unknown_end(provider, serve):
     message, kind = reply(provider, None, streamed=True, serve=serve)
     assert message.text == "42"
     assert ending(message, provider=kind) == "unknown"
-    assert finish_reason(message) is None
+    assert end_of(message)[1] is None
 
 
 @pytest.mark.parametrize("provider", [OPENAI, TOGETHER, GROQ, MISTRAL, FIREWORKS], ids=name_of)
@@ -309,7 +308,7 @@ def test_a_refusal_beside_the_content_is_filtered(serve):
     )
     message, _ = reply(refusing, "stop", streamed=False, serve=serve)
     assert ending(message) == "filtered"
-    assert finish_reason(message) == "refusal"
+    assert end_of(message)[1] == "refusal"
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["invoke", "stream"])
@@ -327,14 +326,14 @@ def test_a_refusal_beside_the_content_is_filtered(serve):
 )
 def test_the_end_of_a_reply_is_read_from_bedrock_converse(reason, end, streamed):
     message = bedrock_converse(reason, streamed=streamed)
-    assert (ending(message), finish_reason(message)) == (end, reason)
+    assert (ending(message), end_of(message)[1]) == (end, reason)
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["invoke", "stream"])
 @pytest.mark.parametrize(("reason", "end"), [("end_turn", "ok"), ("max_tokens", "truncated"), ("refusal", "filtered")])
 def test_the_end_of_a_reply_is_read_from_bedrock(reason, end, streamed):
     message = bedrock("anthropic.claude-3-haiku", anthropic(reason), streamed=streamed)
-    assert (ending(message), finish_reason(message)) == (end, reason)
+    assert (ending(message), end_of(message)[1]) == (end, reason)
 
 
 def test_a_model_on_bedrock_whose_package_drops_the_reason_is_not_punished():
@@ -421,17 +420,17 @@ def test_the_end_is_read_from_metadata_alone(metadata, end, kind):
 def test_what_reports_no_ends_is_not_punished():
     for reply in (AIMessage("42"), "42", None, {"content": "42"}):
         assert ending(reply) == "ok"
-        assert finish_reason(reply) is None
+        assert end_of(reply)[1] is None
 
 
 def test_a_reason_that_came_twice_is_told_once():
     message = AIMessageChunk("4", response_metadata={"finish_reason": "stop"})
-    assert finish_reason(message + message) == "stop"
+    assert end_of(message + message)[1] == "stop"
 
 
 def test_the_reason_that_decides_is_told():
     message = AIMessage("4", response_metadata={"finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"})
-    assert finish_reason(message) == "MAX_TOKENS"
+    assert end_of(message)[1] == "MAX_TOKENS"
 
 
 anything = st.recursive(
@@ -453,4 +452,4 @@ def test_no_metadata_makes_it_fail(metadata, additional):
     message = AIMessage("42", response_metadata=metadata, additional_kwargs=additional)
     end = ending(message)
     assert end in ("ok", "truncated", "filtered", "unknown")
-    assert (finish_reason(message) is None) or end != "unknown"
+    assert (end_of(message)[1] is None) or end != "unknown"

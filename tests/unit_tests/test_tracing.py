@@ -1,16 +1,26 @@
 """What a tracer sees: one tree with every call, from every way of asking; and usage counted once."""
 
 import asyncio
+from contextvars import ContextVar
+from functools import reduce
+from operator import or_
 
 import pytest
-from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers.context import register_configure_hook
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA
+from langchain_moa._messages.answers import add_up
+from langchain_moa._runtime.tracing import count_usage
 from tests.fakes import ScriptedChatModel
 from tests.traces import INSIDE, TreeTracer
+
+hooked = ContextVar("hooked", default=None)
+register_configure_hook(hooked, inheritable=True)
 
 DETAILED = {
     "input_tokens": 10,
@@ -143,6 +153,51 @@ def test_every_call_is_priced_at_its_own_models_rate(ask):
     moa = ask(mixture(), "Go.").response_metadata["moa"]
     assert [call["usage"] for call in moa["layers"][0]] == [DETAILED, DETAILED]
     assert moa["aggregator"]["usage"] == DETAILED
+
+
+def tokens_in(tracer):
+    return sum(usage_in(run)["total_tokens"] for run in tracer.runs() if run.run_type == "llm" and usage_in(run))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"disable_streaming": True}, {"streaming": True}], ids=["default", "disable_streaming", "streaming"]
+)
+def test_the_models_own_tracer_counts_usage_once(ask, options):
+    own, given = TreeTracer(), TreeTracer()
+    answer = ask(mixture(callbacks=[own], **options), "Go.", {"callbacks": [given]})
+    assert answer.usage_metadata["total_tokens"] == tokens_in(own) == tokens_in(given) == 45
+    assert own.tree() == given.tree() == INSIDE
+
+
+def test_a_handler_that_a_hook_of_cores_adds_counts_usage_once_and_sees_every_call(ask):
+    """As `get_openai_callback` adds its own."""
+
+    class Counting(BaseCallbackHandler):
+        calls = tokens = 0
+
+        def on_llm_end(self, response, **kwargs):
+            usage = response.generations[0][0].message.usage_metadata
+            self.calls += bool(usage)
+            self.tokens += usage["total_tokens"] if usage else 0
+
+    counting = Counting()
+    token = hooked.set(counting)
+    try:
+        ask(mixture(), "Go.")
+        ask(mixture(), "Go.", {"callbacks": [counting]})
+    finally:
+        hooked.reset(token)
+    assert (counting.calls, counting.tokens) == (6, 90)
+
+
+def test_usage_of_all_models_inside_of_a_runnable_is_counted():
+    models = [ScriptedChatModel(usage=DETAILED, model_name=name) for name in ("lab/a", "lab/b", "lab/b")]
+    chain = reduce(or_, [RunnableLambda(lambda _, model=model: model.invoke("Go.").text) for model in models])
+    config, usage = count_usage({"tags": ["mine"]})
+    assert chain.invoke("Go.", config) == "reply"
+    assert config["tags"] == ["mine"]
+    assert {name: used["total_tokens"] for name, used in usage.usage_metadata.items()} == {"lab/a": 15, "lab/b": 30}
+    assert add_up(usage.usage_metadata.values())["total_tokens"] == 45
 
 
 def test_in_a_chain_the_tree_hangs_under_the_chain(ask):

@@ -87,7 +87,7 @@ def _read_question(argument: str | None) -> str:
 
 
 def _account(model: str, answer: AIMessage, seconds: float) -> dict[str, Any]:
-    from langchain_moa._messages.usage import total_usage
+    from langchain_moa._messages.answers import total_usage
 
     moa = answer.response_metadata["moa"]
     return {

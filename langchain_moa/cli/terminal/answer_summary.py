@@ -33,7 +33,7 @@ def _came_about(moa: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _took(moa: Mapping[str, Any], seconds: float) -> str:
-    from langchain_moa._messages.usage import total_usage
+    from langchain_moa._messages.answers import total_usage
 
     usage = total_usage(moa)
     calls = _calls(moa)

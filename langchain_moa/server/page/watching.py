@@ -9,7 +9,7 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables.schema import StreamEvent
 
-from langchain_moa._messages.usage import total_usage
+from langchain_moa._messages.answers import total_usage
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.server.responses import finish_reason
 

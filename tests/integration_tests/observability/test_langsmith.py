@@ -12,7 +12,8 @@ from typing import Any
 
 import langsmith
 import pytest
-from langchain_core.messages import AIMessage
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.messages.ai import add_usage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
@@ -22,6 +23,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from openai import BadRequestError
 
 from langchain_moa import ChatMoA
+from tests.integration_tests.observability.conftest import run_snippet
 from tests.langsmith_server import LangSmithServer, Run
 from tests.openai_server import OpenAIServer, Reply
 from tests.traces import INSIDE
@@ -319,6 +321,25 @@ def test_events_v3_of_a_graph_around_the_mixture_are_one_tree(by_environment, pr
     state = asyncio.run(watch()) if asynchronous else graph.stream_events({"messages": "Go."}, version="v3").output
     wait_for_all_tracers()
     assert_whole(by_environment, state["messages"][-1])
+
+
+def test_in_an_agent_there_is_one_tree_with_every_call(by_environment, providers, ask):
+    streaming = {"stream_mode": "messages"} if "stream" in ask.__name__ else {}
+    ask(create_agent(mixture(providers)), {"messages": [HumanMessage("Go.")]}, **streaming)
+    wait_for_all_tracers()
+    (root,) = by_environment.roots()
+    tree = by_environment.tree()
+    start = tree.index((2, "llm", "ChatMoA"))
+    assert tree[:start] == [(0, "chain", root["name"]), (1, "chain", "model")]
+    assert [(depth - 2, kind, name) for depth, kind, name in tree[start:]] == INSIDE
+    assert total(by_environment) == ALL_CALLS
+
+
+def test_the_guides_snippet_shows_every_call(by_environment, providers):
+    run_snippet("LangSmith")
+    wait_for_all_tracers()
+    assert by_environment.tree()[:2] == [(0, "llm", "ChatMoA"), (1, "chain", "MoA")]
+    assert total(by_environment)["total_tokens"] == 15 * len(providers.requests)
 
 
 def test_rounds_are_read_from_the_names_of_the_nodes(by_environment, providers):

@@ -1,0 +1,68 @@
+"""From the aggregator's answer to the mixture's, with the usage of all calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+# The aggregator's alone, while the mixture's `usage_metadata` is the sum over all calls.
+_OF_AGGREGATOR = ("token_usage", "usage")
+
+
+def to_result(answer: AIMessage, model: str) -> ChatResult:
+    """Return an aggregator's whole answer as the mixture's.
+
+    Args:
+        answer: With the account of all calls in its metadata.
+        model: The mixture's name.
+    """
+    metadata = {**_shared(answer.response_metadata), "model_name": model}
+    usage = total_usage(metadata["moa"])
+    update = {"id": None, "usage_metadata": usage, "response_metadata": metadata}
+    message = answer.model_copy(update=update)
+    return ChatResult(generations=[ChatGeneration(message=message)], llm_output={"model_name": model})
+
+
+def to_chunk(item: AIMessage, model: str) -> ChatGenerationChunk:
+    """Return a chunk of the aggregator, or at the end its whole answer, as a chunk of the mixture."""
+    if isinstance(item, AIMessageChunk):
+        # Names and the end of the message come once, with the last chunk: merging chunks joins strings.
+        metadata = _shared(item.response_metadata) if item.response_metadata else {}
+        metadata.pop("model_name", None)
+        update = {"id": None, "chunk_position": None, "usage_metadata": None, "response_metadata": metadata}
+        return ChatGenerationChunk(message=item.model_copy(update=update))
+    moa = item.response_metadata["moa"]
+    metadata = {"model_name": model, "moa": moa}
+    usage = total_usage(moa)
+    last = AIMessageChunk(content="", usage_metadata=usage, response_metadata=metadata, chunk_position="last")
+    return ChatGenerationChunk(message=last)
+
+
+def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
+    """Add up the calls in an answer's `response_metadata["moa"]`; providers that report nothing are passed over.
+
+    Returns:
+        Tokens in and out, with details; `None` when no provider reported anything.
+    """
+    usages = list(moa.get("gate", {}).get("usage", {}).values())
+    for calls in (*moa["layers"], moa.get("steps", ()), [moa["aggregator"] or {}]):
+        for call in calls:
+            usages.append(call.get("usage"))
+    return add_up(usages)
+
+
+def add_up(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
+    """Return the sum of usages; `None` when there is none."""
+    total: UsageMetadata | None = None
+    for usage in usages:
+        if usage:
+            total = add_usage(total, usage)
+    return total
+
+
+def _shared(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key not in _OF_AGGREGATOR}
