@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from functools import reduce
 from operator import add
@@ -41,6 +42,14 @@ def _astream(model: Runnable[Any, Any], question: Any, config: Any = None, /, **
 def ask(request: pytest.FixtureRequest) -> Ask:
     """Ask a model in each of the four ways."""
     return request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C reach the programs under test: they inherit that it is ignored (a background job, some CI runners)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -105,7 +105,7 @@ class OpenAIServer:
         """Connections open now."""
         return len(self._open)
 
-    def wait_for(self, predicate: Callable[[], Any], timeout: float = 20.0) -> None:
+    def wait_for(self, predicate: Callable[[], Any], timeout: float = 60.0) -> None:
         """Wait until `predicate`, about what the server records, is true, or raise `TimeoutError`."""
         with self._changed:
             if not self._changed.wait_for(predicate, timeout):

@@ -229,7 +229,7 @@ class _Run:
             except Exception as error:
                 if attempt.has_begun or writer is last:
                     raise
-                logger.warning("Aggregator %r failed before its first token: %s", writer.model_name, error)
+                logger.warning("Aggregator %r failed before its first token: %s", writer.model_name, describe(error))
                 self._failed.append(reason("aggregator_failed", error, model=writer.model_name))
         raise AssertionError("there is at least one aggregator")
 

@@ -32,7 +32,7 @@ def environment(tmp_path):
 
 
 def spawn(args, environment):
-    return pexpect.spawn(MOA, args, env=environment, encoding="utf-8", timeout=20, dimensions=(30, 100))
+    return pexpect.spawn(MOA, args, env=environment, encoding="utf-8", timeout=60, dimensions=(30, 100))
 
 
 def test_a_chat_in_a_terminal(environment, tmp_path):

@@ -6,12 +6,15 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.evals_fixtures import FIXTURES
 from tests.local_model import needs_local_model
 from tests.openai_server import OpenAIServer, Reply
+
+pytestmark = pytest.mark.timeout(600)  # up to five processes, one after the other, each with seconds of imports
 
 MOA = str(Path(sys.executable).with_name("moa"))
 TASK = [{"id": f"q{n}", "input": f"What is {n} + {n}?", "reference": 2 * n} for n in range(1, 7)]
@@ -141,6 +144,12 @@ def without_times(path):
     return rows | {file.relative_to(path): file.read_text() for file in path.rglob("manifest.json")}
 
 
+def settle(server):
+    """Wait until the server has read all that a killed process sent: connections are accepted in their order."""
+    urlopen(f"{server.url}/models").close()
+    server.wait_for(lambda: server.connections == 0)
+
+
 def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_gives_the_same_files(folder):
     held, gate = None, threading.Event()
 
@@ -150,7 +159,7 @@ def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_give
         return Reply(text=text, logprobs=logprobs, gate=gate if held and held(body) else None)
 
     asked, finished = [], []
-    with OpenAIServer(gated) as server:
+    with OpenAIServer(gated, models=["a", "b", "c", "judge"]) as server:
 
         def run(out):
             moa_eval(folder, server, *PAIRWISE, *SYSTEMS, "--out", out)
@@ -160,9 +169,10 @@ def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_give
         for held in (is_second_systems_answer, is_judgment_of_it):
             gate.clear()
             process = start(folder, server, *PAIRWISE, *SYSTEMS, "--out", "out")
-            server.wait_for(lambda held=held: any(map(held, server.requests)), timeout=60)
+            server.wait_for(lambda held=held: any(map(held, server.requests)), timeout=280)
             process.kill()
             process.communicate()
+            settle(server)
             finished.append({file.name: len(lines(file)) for file in (folder / "out/sums/moa").glob("*.jsonl")})
             asked.append(server.requests)
             gate.set()
@@ -190,7 +200,7 @@ def test_interrupted_it_says_that_the_same_command_goes_on(folder):
     command = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "one=openai:c", "--out", "out"]
     with OpenAIServer(lambda body: Reply(text="4", gate=gate)) as server:
         process = start(folder, server, *command)
-        server.wait_for(lambda: server.requests, timeout=60)
+        server.wait_for(lambda: server.requests, timeout=280)
         process.send_signal(signal.SIGINT)
         _, err = finish(process, code=130)
         assert err.endswith("moa: stopped; results so far are kept, and the same command continues from there.\n")
@@ -223,7 +233,6 @@ def test_what_failed_is_counted_and_the_same_command_tries_it_again(folder):
 
 
 @needs_local_model
-@pytest.mark.timeout(300)
 def test_a_real_mixture_its_model_alone_and_self_moa_stand_side_by_side_on_every_benchmark(folder):
     benches = ["mt_bench", *(["alpaca_eval", "flask"] if FIXTURES else [])]
     systems = [f"--system={name}=local_models:{name}" for name in ("mixture", "self_moa", "single")]

@@ -20,6 +20,7 @@ from tests.openai_server import OpenAIServer, Reply
 from tests.unit_tests.server.conftest import running
 
 pytestmark = needs_chromium
+expect.set_options(timeout=60_000)  # there may be few cores, and others on them
 
 MIXTURE = {"proposers": ["lab/a", "lab/b", "lab/c"], "aggregator": "lab/writer"}
 REPLIES = {"lab/a": "42", "lab/b": "Forty-two.", "lab/c": "42!", "lab/writer": "The answer."}
@@ -60,7 +61,7 @@ def open_page(
             stack.callback(context.close)
             _listen(context, url, complaints)
             page = context.new_page()
-            page.set_default_timeout(10_000)
+            page.set_default_timeout(60_000)
             page.goto("/")
             return page
 

@@ -20,7 +20,7 @@ from tests.chromium import needs_chromium
 from tests.sample_evaluation import SampleBenchmark, make_run, noisy_scores
 
 pytestmark = needs_chromium
-expect.set_options(timeout=20_000)  # a page is 5 MB, and there may be few cores
+expect.set_options(timeout=60_000)  # a page is 5 MB, and there may be few cores
 
 HOSTILE = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=2</script> %{x} ${title}'
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -72,7 +72,7 @@ def open_report(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page
         context.on("console", lambda message: complaints.append(message.text))
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.goto(path.as_uri())
         expect(page.locator(".plot .main-svg").first).to_be_visible()
         return page

@@ -54,7 +54,7 @@ def test_a_straggler_is_cancelled_when_the_grace_is_over(ask, never):
     started = monotonic()
     model = ChatMoA(proposers=[fast("late", waits_for=never), fast()], aggregator=fast(), quorum=1, grace=0.05)
     assert statuses(ask(model, "Go.")) == ["cancelled", "ok"]
-    assert monotonic() - started < 5
+    assert monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_an_empty_cut_off_or_failed_proposal_never_counts_for_the_quorum(ask, ba
 def test_a_layers_time_ends_with_its_share_of_the_deadline(ask, never):
     started = monotonic()
     aggregator = ScriptedChatModel()
-    model = ChatMoA(proposers=[fast("late", waits_for=never), fast("b")], aggregator=aggregator, deadline=0.4)
+    model = ChatMoA(proposers=[fast("late", waits_for=never), fast("b")], aggregator=aggregator, deadline=1)
     answer = ask(model, "Go.")
-    assert 0.19 < monotonic() - started < 0.4
+    assert 0.49 < monotonic() - started < 1
     assert statuses(answer) == ["cancelled", "ok"]
     assert aggregator.seen[0][0].text.endswith("models:\n1. b")
 
@@ -99,11 +99,11 @@ def test_a_layer_that_is_closed_without_a_reference_is_a_retryable_failure(ask, 
 def test_a_call_ends_at_its_deadline(ask, never):
     class Hanging(ScriptedChatModel):
         def _stream(self, *args, **kwargs):
-            never.wait(10)
+            never.wait(60)
             yield from super()._stream(*args, **kwargs)
 
         async def _astream(self, *args, **kwargs):
-            await asyncio.sleep(10)
+            await asyncio.sleep(60)
             async for chunk in super()._astream(*args, **kwargs):
                 yield chunk
 
@@ -112,7 +112,7 @@ def test_a_call_ends_at_its_deadline(ask, never):
     with pytest.raises(TimeoutError, match=r"within the deadline of 0\.2 seconds") as error:
         ask(model, "Go.")
     assert isinstance(error.value, DeadlineError)
-    assert monotonic() - started < 2
+    assert monotonic() - started < 30
 
 
 def test_at_the_deadline_the_tokens_so_far_are_with_the_caller(together):
@@ -190,7 +190,7 @@ def test_a_call_that_is_left_behind_sends_no_further_request(together):
     assert model.invoke("Go.").text == "done"
     for thread in threading.enumerate():
         if thread.name == "moa":
-            thread.join(10)
+            thread.join(30)
     assert [body["model"] for body in server.requests].count("lab/slow") == 1
 
 
@@ -258,5 +258,5 @@ def test_threads_of_many_sync_calls_are_gone_when_they_are_done():
         caller.join()
     for thread in threading.enumerate():
         if thread.name == "moa":
-            thread.join(5)
+            thread.join(30)
     assert threading.active_count() <= before

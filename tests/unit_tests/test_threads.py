@@ -16,7 +16,7 @@ def worker_of(job=lambda: None):
     ran = []
     done = threading.Event()
     run_in_thread(lambda: (job(), ran.append(threading.current_thread()), done.set()))
-    assert done.wait(5)
+    assert done.wait(30)
     while not threads._idle:  # the thread is about to say so
         pass
     return ran[0]
@@ -29,8 +29,8 @@ def test_an_idle_thread_is_used_again(monkeypatch):
 
 
 def test_jobs_at_the_same_time_have_threads_of_their_own():
-    together = threading.Barrier(8, timeout=5)
-    done = threading.Barrier(9, timeout=5)
+    together = threading.Barrier(8, timeout=60)
+    done = threading.Barrier(9, timeout=60)
     for _ in range(8):
         run_in_thread(lambda: (together.wait(), done.wait()))
     done.wait()
@@ -39,7 +39,7 @@ def test_jobs_at_the_same_time_have_threads_of_their_own():
 def test_a_thread_that_stays_idle_ends(monkeypatch):
     monkeypatch.setattr(threads, "_idle", [])
     thread = worker_of()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
     assert threads._idle == []
 
@@ -57,7 +57,7 @@ def test_nothing_of_a_job_is_held_by_an_idle_thread(monkeypatch):
             let_go.set()
 
     run_in_thread(Large())
-    assert let_go.wait(5)
+    assert let_go.wait(30)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -69,7 +69,7 @@ from langchain_moa._runtime.threads import _idle, run_in_thread
 def job_is_done():
     done = threading.Event()
     run_in_thread(done.set)
-    return done.wait(5)
+    return done.wait(30)
 
 assert job_is_done()
 while not _idle:
@@ -79,4 +79,4 @@ if child == 0:
     os._exit(0 if job_is_done() else 1)
 assert os.waitpid(child, 0)[1] == 0
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)

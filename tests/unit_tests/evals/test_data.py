@@ -104,7 +104,7 @@ def test_a_cache_that_can_not_be_written_is_named(publisher, cache, tmp_path):
     assert raised.value.path == cache / "quiz" / "q.json"
 
 
-@pytest.mark.parametrize(("name", "content"), [("q.json", CONTENT), ("q.json.gz", gzip.compress(CONTENT))])
+@pytest.mark.parametrize(("name", "content"), [("q.json", CONTENT), ("q.json.gz", gzip.compress(CONTENT, mtime=0))])
 def test_a_directory_of_ones_own_is_read_plain_or_packed_and_nothing_is_fetched(publisher, directory, name, content):
     (directory / "quiz" / name).write_bytes(content)
     path = fetch(published_at(publisher))
@@ -132,8 +132,8 @@ def test_another_file_in_ones_own_directory_is_refused(publisher, directory):
         ("missing.json", None),
         ("latin.json", "Gr\u00fc\u00dfe".encode("latin-1")),
         ("not_packed.json.gz", CONTENT),
-        ("cut_off.json.gz", gzip.compress(CONTENT)[:-9]),
-        ("damaged.json.gz", gzip.compress(CONTENT)[:12] + bytes(20)),
+        ("cut_off.json.gz", gzip.compress(CONTENT, mtime=0)[:-9]),
+        ("damaged.json.gz", gzip.compress(CONTENT, mtime=0)[:12] + bytes(20)),
     ],
 )
 def test_an_unreadable_file_is_named(tmp_path, name, content):
