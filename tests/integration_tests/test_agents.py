@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -26,6 +27,7 @@ from pydantic import BaseModel
 
 from langchain_moa import ChatMoA, create_moa_graph
 from langchain_moa._messages.prompts import ACT_ON_ADVICE
+from langchain_moa._runtime.turn_references import turn_references
 from tests.openai_server import OpenAIServer, Reply
 from tests.traces import TreeTracer
 
@@ -336,9 +338,21 @@ def test_after_a_crash_at_a_later_step_no_proposer_is_asked_again(together, tmp_
 
 
 @both
-def test_a_process_that_knows_nothing_of_the_turn_asks_the_proposers_once_more(together, tmp_path, asynchronous):
+def test_a_model_built_anew_goes_on_with_the_references_of_the_turn(together, tmp_path, asynchronous):
+    server, file = together(BOOKING), tmp_path / "thread.sqlite"
+    for input in ({"messages": QUESTION}, Command(resume="two")):
+        state = visit(file, react(mixture(), asynchronous=asynchronous), input, asynchronous=asynchronous)
+    assert state["messages"][-1].text == "Done."
+    assert times_asked(server) == {"lab/a": 1, "lab/b": 1, "lab/writer": 3}
+
+
+@both
+def test_a_process_that_knows_nothing_of_the_turn_asks_the_proposers_once_more(
+    together, tmp_path, asynchronous, monkeypatch
+):
     server, file = together(BOOKING), tmp_path / "thread.sqlite"
     visit(file, react(mixture(), asynchronous=asynchronous), {"messages": QUESTION}, asynchronous=asynchronous)
+    monkeypatch.setattr(turn_references, "_kept", OrderedDict())  # as in a new process
     graph = react(mixture(), asynchronous=asynchronous)
     state = visit(file, graph, Command(resume="two"), asynchronous=asynchronous)
     assert state["messages"][-1].text == "Done."

@@ -1,14 +1,28 @@
 """An agent behind the server: its client strips metadata, and the proposers are asked once per user turn even so."""
 
+from functools import reduce
+from operator import add
+
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 
 from langchain_moa import ChatMoA
-from langchain_moa._models.transport import http_clients
 from tests.fakes import CallingChatModel, ScriptedChatModel
 
 TOOLS = [{"type": "function", "function": {"name": "look_up", "description": "Look it up.", "parameters": {}}}]
+
+
+@pytest.fixture(params=["invoke", "stream"])
+def ask(request):
+    """Ask in one of the two ways that differ to a server."""
+
+    def ask_client(client, conversation):
+        if request.param == "invoke":
+            return client.invoke(conversation)
+        return reduce(add, client.stream(conversation))
+
+    return ask_client
 
 
 def served(serve):
@@ -19,9 +33,8 @@ def served(serve):
     def client(**options):
         headers = {"x-app": http.headers["x-app"]}
         url = f"{http.base_url}/v1"
-        options |= {"base_url": url, "api_key": "none", "default_headers": headers}
-        # Not the clients that langchain-openai shares: they belong to the event loop of the first call.
-        return ChatOpenAI(model="moa-1", **http_clients(), **options).bind_tools(TOOLS)
+        options |= {"base_url": url, "api_key": "none", "default_headers": headers, "http_client": http}
+        return ChatOpenAI(model="moa-1", **options).bind_tools(TOOLS)
 
     return proposer, aggregator, client
 
