@@ -342,6 +342,19 @@ def test_lineups_are_plain_and_complete_when_piped():
     assert rows[0][1] == ", ".join(LINEUPS["default"].proposers)
 
 
+def test_a_line_up_is_described_without_a_key():
+    result = moa("lineups", "self-moa")
+    first, *rows = result.stdout.splitlines()
+    assert (result.exit_code, first) == (0, "self-moa")
+    assert f"  Layer 1:          {LINEUPS['self-moa'].aggregator} x6" in rows
+    assert f"  Calls per answer: {LINEUPS['self-moa'].calls}" in rows
+
+
+def test_an_unknown_line_up_can_not_be_described(capsys):
+    assert main(["lineups", "nope"]) == 1
+    assert capsys.readouterr().err.startswith("moa: Line-up 'nope' is unknown; choose from default, ")
+
+
 @pytest.mark.parametrize("bare", [True, False])
 def test_doctor_finds_all_well(serve, bare):
     server = serve(MODELS, api_key=KEY, bare_models=bare)
