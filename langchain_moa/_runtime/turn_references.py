@@ -8,6 +8,7 @@ of the answer's tool calls stand in for it, together with the conversation and w
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -46,6 +47,10 @@ class TurnReferences:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Turn] = OrderedDict()
+        self.unlock()
+
+    def unlock(self) -> None:
+        """Have a lock of its own: in a forked process, the one who holds the parent's is not there to release it."""
         self._lock = threading.Lock()
 
     def begin(self, messages: Sequence[BaseMessage], *, mixture: str, caller: Mapping[str, Any]) -> Turn:
@@ -82,6 +87,9 @@ class TurnReferences:
 
 turn_references = TurnReferences()
 """Of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=turn_references.unlock)
 
 
 def _answers_in_turn(messages: Sequence[BaseMessage]) -> Iterator[AIMessage]:

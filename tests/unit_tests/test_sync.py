@@ -128,6 +128,25 @@ assert model.invoke("Go.").text == "done"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_forked_while_another_thread_keeps_a_turn_can_ask_too():
+    code = """
+import os, signal
+from tests.fakes import ScriptedChatModel
+from langchain_moa import ChatMoA
+from langchain_moa._runtime.turn_references import turn_references
+
+mixture = {"proposers": [ScriptedChatModel()], "aggregator": ScriptedChatModel(reply="done"), "fan_out": "user_turn"}
+with turn_references._lock:  # as another thread may at any time
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        os._exit(0 if ChatMoA(**mixture).invoke("Go.").text == "done" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
 def test_a_process_that_has_asked_ends_without_a_warning():
     code = """
 from tests.fakes import ScriptedChatModel
