@@ -121,8 +121,9 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         """Return what the node writes into the state."""
         update: dict[str, Any] = {"calls": {self._node: account}}
         if read.error:
-            logger.warning("Proposer %r of layer %d failed: %s", self._member.name, self._layer.number, account["error"])
-            return {**update, "failures": [Failure(proposer=self._member.name, error=read.error)]}
+            name, layer = self._member.name, self._layer.number
+            logger.warning("Proposer %r of layer %d failed: %s", name, layer, account["error"])
+            return {**update, "failures": [Failure(proposer=name, error=read.error)]}
         update["references"] = [Reference(proposer=self._member.name, content=read.text)]
         if turn:
             turn.given[self._node] = update
