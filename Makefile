@@ -1,8 +1,8 @@
 .PHONY: help setup format lint type test test-fast test-one test-lowest check build
 
 RUN = uv run --extra all --group weights
-# Side by side, one process per core; the tests of one integration file stay together.
-SIDE_BY_SIDE = -n auto --dist loadgroup
+# Side by side, one process per core; the tests of one file stay together.
+SIDE_BY_SIDE = -n auto --dist loadfile
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
