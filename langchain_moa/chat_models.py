@@ -17,20 +17,20 @@ from langchain_core.callbacks import (
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, model_validator
 
-from langchain_moa._messages.answers import to_chunk, to_result
+from langchain_moa._messages.answers import to_chunk, to_result, token_usage
 from langchain_moa._models.description import Description
 from langchain_moa._models.factory import unbound
 from langchain_moa._models.mixture import Mixture, resolve_mixture
+from langchain_moa._runtime.call_arguments import ANSWER_FORM, check_call, check_question, take_answer_form
 from langchain_moa._runtime.call_context import AnswerForm
 from langchain_moa._runtime.graph_run import GraphRun, belonging_to, called_with, current_run, foresee_run
 from langchain_moa._runtime.tracing import HandlerTypes
@@ -39,9 +39,6 @@ from langchain_moa.options import MoAOptions, documented
 from langchain_moa.state import MoAState
 
 _Model = TypeVar("_Model", bound="ChatMoA")
-
-# Argument with which `bind_tools` and `with_structured_output` say what they bind.
-_ANSWER_FORM = "moa_answer_form"
 
 _VERSION = version("langchain-moa")
 
@@ -61,6 +58,14 @@ _OF_MODELS = {
     "base_url",
 }
 _IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out"}
+
+# Options that are not also arguments of a provider's request, and so of a call.
+_OF_THE_MIXTURE = (set(MoAOptions.model_fields) | {"inner_handlers", "streaming"}) - {
+    "model",
+    "temperature",
+    "max_tokens",
+    "timeout",
+}
 
 # Other line-ups that calls have named and that are kept ready: each has a graph, and a user may send any name.
 _KEPT_LINEUPS = 8
@@ -217,8 +222,8 @@ class ChatMoA(MoAOptions, BaseChatModel):
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
         bound = self.aggregator_model.bind_tools(tools, **kwargs)
-        has_schema = any(kwargs.get(name) for name in ("response_format", "strict_schema"))
-        return self._bind_like(bound, form="tools" if tools else "schema" if has_schema else "text")
+        form: AnswerForm = "tools" if tools else "schema" if kwargs.get("response_format") else "text"
+        return self._bind_like(bound, form=form)
 
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
@@ -242,7 +247,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
 
     def _bind_like(self, bound: Any, *, form: AnswerForm) -> Runnable[LanguageModelInput, AIMessage]:
         """Return this model with the arguments that the aggregator has bound, in whatever form its provider takes."""
-        return self.bind(**bound.kwargs, **{_ANSWER_FORM: form})
+        return self.bind(**bound.kwargs, **{ANSWER_FORM: form})
 
     # -- Copies are built anew from the fields: a graph can be neither pickled nor changed ---------------------------
 
@@ -328,7 +333,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
 
     def _with_llm_output(self, result: LLMResult) -> LLMResult:
         """Add the name and the usage, when all handlers have heard of the calls inside: they would count them twice."""
-        result.llm_output = {"token_usage": _token_usage(result), "model_name": self.model}
+        result.llm_output = {"token_usage": token_usage(result), "model_name": self.model}
         return result
 
     # -- The seam ----------------------------------------------------------------------------------------------------
@@ -401,10 +406,10 @@ class ChatMoA(MoAOptions, BaseChatModel):
         if not messages:
             msg = "The conversation is empty: give at least one message."
             raise ValueError(msg)
-        _check_question(messages[-1])
-        _check_call(kwargs)
+        check_question(messages[-1])
+        check_call(kwargs, of_mixture=_OF_THE_MIXTURE)
         mixture = self._named(kwargs.pop("model", None))
-        form = _answer_form(kwargs)
+        form = take_answer_form(kwargs)
         parameters = {
             **self._get_ls_params_with_defaults(stop=stop, **kwargs),
             **self._get_invocation_params(stop=stop, **kwargs),
@@ -434,72 +439,6 @@ class ChatMoA(MoAOptions, BaseChatModel):
             )
             raise ValueError(msg)
         return self._with_lineup(model)
-
-
-# Options that are also arguments of a provider's request, and so of a call.
-_OF_A_CALL = {"model", "temperature", "max_tokens", "timeout"}
-_NOT_OF_A_CALL = (set(MoAOptions.model_fields) - _OF_A_CALL) | {"inner_handlers", "streaming"}
-
-
-def _answer_form(kwargs: dict[str, Any]) -> AnswerForm:
-    """Return what the aggregator answers with in a call; `bind_tools` and `with_structured_output` know it."""
-    bound: AnswerForm | None = kwargs.pop(_ANSWER_FORM, None)
-    if kwargs.get("tools"):
-        return "tools"
-    # Arguments of a call that were not bound by these two; in the request's body where the SDK is not to parse.
-    if kwargs.get("response_format") or (kwargs.get("extra_body") or {}).get("response_format"):
-        return "schema"
-    return bound or "text"
-
-
-def _check_question(last: BaseMessage) -> None:
-    """Refuse an empty question before it costs a call. Pictures, files and results of tools need no text.
-
-    Raises:
-        ValueError: The conversation ends with a message of the user that is empty.
-    """
-    blocks = last.content if isinstance(last.content, list) else [last.content]
-    texts = [block if isinstance(block, str) else block.get("text") for block in blocks if _is_text(block)]
-    if isinstance(last, HumanMessage) and len(texts) == len(blocks) and not "".join(filter(None, texts)).strip():
-        msg = "The last message of the user is empty: give a question."
-        raise ValueError(msg)
-
-
-def _is_text(block: str | dict[str, Any]) -> bool:
-    return isinstance(block, str) or block.get("type") == "text"
-
-
-def _check_call(kwargs: Mapping[str, Any]) -> None:
-    """Refuse options of the mixture among the arguments of a call, which are the aggregator's.
-
-    Raises:
-        ValueError: There is one.
-    """
-    if (option := next((name for name in kwargs if name in _NOT_OF_A_CALL), None)) is not None:
-        value = kwargs[option]
-        example = f"{option}={value!r}" if isinstance(value, str | int | float) else f"{option}=..."
-        msg = (
-            f"{option} is an option of the mixture, not of a call: write ChatMoA(..., {example}), or assign it: "
-            f"model.{option} = ..."
-        )
-        raise ValueError(msg if option != "api_key" else msg.replace(example, "api_key=..."))
-
-
-def _token_usage(result: LLMResult) -> dict[str, int]:
-    """Return the tokens of all answers in OpenAI's words; none of those that came from a cache."""
-    total: UsageMetadata | None = None
-    for generation in (one for several in result.generations for one in several):
-        if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
-            usage = generation.message.usage_metadata
-            if usage and "total_cost" not in usage:  # core's mark of a cached answer (langchain-core 1.8)
-                total = add_usage(total, usage)
-    if total is None:
-        return {}
-    return {
-        "prompt_tokens": total["input_tokens"],
-        "completion_tokens": total["output_tokens"],
-        "total_tokens": total["total_tokens"],
-    }
 
 
 def _build(cls: type[_Model], options: dict[str, Any]) -> _Model:

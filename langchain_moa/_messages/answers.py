@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 
 # The aggregator's alone, while the mixture's `usage_metadata` is the sum over all calls.
 _OF_AGGREGATOR = ("token_usage", "usage")
@@ -62,6 +62,23 @@ def add_up(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
         if usage:
             total = add_usage(total, usage)
     return total
+
+
+def token_usage(result: LLMResult) -> dict[str, int]:
+    """Return the tokens of all answers in OpenAI's words; none of those that came from a cache."""
+    total: UsageMetadata | None = None
+    for generation in (one for several in result.generations for one in several):
+        if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
+            usage = generation.message.usage_metadata
+            if usage and "total_cost" not in usage:  # core's mark of a cached answer (langchain-core 1.8)
+                total = add_usage(total, usage)
+    if total is None:
+        return {}
+    return {
+        "prompt_tokens": total["input_tokens"],
+        "completion_tokens": total["output_tokens"],
+        "total_tokens": total["total_tokens"],
+    }
 
 
 def _shared(metadata: Mapping[str, Any]) -> dict[str, Any]:
