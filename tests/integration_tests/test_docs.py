@@ -77,10 +77,12 @@ def test_an_example_runs(example, providers, capsys, tmp_path, monkeypatch):
 
 
 def test_the_readmes_options_and_line_ups_are_all_there_are():
+    from langchain_core.language_models import BaseChatModel
+
     from langchain_moa import ChatMoA
     from langchain_moa.lineups import LINEUPS
 
     readme = (ROOT / "README.md").read_text()
     assert all(f"| `{name}` |" in readme for name in LINEUPS)
-    fields = set(ChatMoA.model_fields) - set(ChatMoA.__base__.model_fields)
+    fields = set(ChatMoA.model_fields) - set(BaseChatModel.model_fields)
     assert all(f"`{name}`" in readme for name in fields)
