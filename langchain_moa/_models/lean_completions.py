@@ -13,7 +13,6 @@ from inspect import signature
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -136,50 +135,53 @@ def _is_of_sdk(completions: Any) -> bool:
     )
 
 
-class _Client:
-    """An OpenAI client for a `Completions`, whose streams are `Chunks`."""
+class _Completions:
+    """Stands for an OpenAI client's `chat.completions`, and for the client where the SDK's own is asked to help."""
 
-    def __init__(self, client: Any, **stream_options: Any) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
-        self._stream_options = stream_options
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
+    @property
+    def with_raw_response(self) -> Any:
+        """Have a `create` that returns the response, to be parsed."""
+        return SimpleNamespace(create=self._create_raw)
+
+    def _create_raw(self, **payload: Any) -> Any:
+        # As the SDK's own `with_raw_response`, which makes some sixty objects for it.
+        headers = {**(payload.get("extra_headers") or {}), "X-Stainless-Raw-Response": "true"}
+        return self.create(**{**payload, "extra_headers": headers})
+
+    def create(self, **payload: Any) -> Any:
+        """Ask for a chat completion."""
+        request = _request(payload)
+        return self.post(**request) if request else Completions(self).create(**payload)  # type: ignore[arg-type]
+
     def post(self, path: str, *, stream_cls: Any, **request: Any) -> Any:
-        """Send the request that a `Completions` has made."""
+        """Send a request."""
         return self._client.post(path, stream_cls=Chunks, **request)
 
 
-class _AsyncClient(_Client):
-    """The same for an `AsyncCompletions`."""
+class _AsyncCompletions(_Completions):
+    """The same for an `AsyncOpenAI`."""
+
+    def __init__(self, client: Any, **stream_options: Any) -> None:
+        super().__init__(client)
+        self._stream_options = stream_options
+
+    async def create(self, **payload: Any) -> Any:
+        """Ask for a chat completion."""
+        request = _request(payload)
+        return await (self.post(**request) if request else AsyncCompletions(self).create(**payload))  # type: ignore[arg-type]
 
     async def post(self, path: str, *, stream_cls: Any, **request: Any) -> Any:
-        """Send the request that an `AsyncCompletions` has made."""
+        """Send a request."""
         answer = await self._client.post(path, stream_cls=AsyncChunks, **request)
         if isinstance(answer, AsyncChunks):
             answer.limit_silence(**self._stream_options)
         return answer
-
-
-class _Completions(Completions):
-    def __init__(self, client: openai.OpenAI) -> None:
-        self._lean = _Client(client)
-        super().__init__(self._lean)  # type: ignore[arg-type]
-
-    def create(self, **payload: Any) -> Any:
-        request = _request(payload)
-        return self._lean.post(**request) if request else super().create(**payload)
-
-
-class _AsyncCompletions(AsyncCompletions):
-    def __init__(self, client: openai.AsyncOpenAI, **stream_options: Any) -> None:
-        self._lean = _AsyncClient(client, **stream_options)
-        super().__init__(self._lean)  # type: ignore[arg-type]
-
-    async def create(self, **payload: Any) -> Any:
-        request = _request(payload)
-        return await (self._lean.post(**request) if request else super().create(**payload))
 
 
 def _request(payload: dict[str, Any]) -> dict[str, Any] | None:
