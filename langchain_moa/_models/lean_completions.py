@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
+from inspect import signature
 from types import FunctionType, MethodType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -54,7 +54,7 @@ class _LeanCompletions(_Base):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         model = self
-        if self._is_usual(self.client, kwargs):
+        if self._is_usual(kwargs):
             model = self.model_copy(update={"client": _Completions(self.root_client)})
         return super(_LeanCompletions, model)._stream(messages, stop, run_manager, **kwargs)
 
@@ -66,7 +66,7 @@ class _LeanCompletions(_Base):
         **kwargs: Any,
     ) -> ChatResult:
         model = self
-        if self._is_usual(self.client, kwargs):
+        if self._is_usual(kwargs):
             model = self.model_copy(update={"client": _Completions(self.root_client)})
         return super(_LeanCompletions, model)._generate(messages, stop, run_manager, **kwargs)
 
@@ -78,7 +78,7 @@ class _LeanCompletions(_Base):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         model = self
-        if self._is_usual(self.async_client, kwargs):
+        if self._is_usual(kwargs):
             client = _AsyncCompletions(
                 self.root_async_client, seconds=self.stream_chunk_timeout, model_name=self.model_name
             )
@@ -93,7 +93,7 @@ class _LeanCompletions(_Base):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if not self._is_usual(self.async_client, kwargs):
+        if not self._is_usual(kwargs):
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
         try:
@@ -110,20 +110,22 @@ class _LeanCompletions(_Base):
         client = SimpleNamespace(with_raw_response=SimpleNamespace(create=create))
         return super(_LeanCompletions, self.model_copy(update={"client": client}))._generate([], stop, None, **kwargs)
 
-    def _is_usual(self, client: Any, kwargs: dict[str, Any]) -> bool:
+    def _is_usual(self, kwargs: dict[str, Any]) -> bool:
         """Return whether a call is an ordinary chat completion, which nobody else has a hand in."""
         given = {**kwargs, **self.model_kwargs}
-        return not (
+        is_unusual = (
             "response_format" in given
             or self.include_response_headers
             # Both private in langchain-openai 1.7, which tells in no other way what it will ask.
             or getattr(self, "_uses_gateway", False)
             or self._use_responses_api(given)
-        ) and _is_of_sdk(getattr(client, "create", None))
+        )
+        return not is_unusual and all(map(_is_of_sdk, (self.client, self.async_client)))
 
 
-def _is_of_sdk(create: Any) -> bool:
-    """Return whether a method is the SDK's own: whoever wraps it to observe it expects the SDK's types."""
+def _is_of_sdk(completions: Any) -> bool:
+    """Return whether `create` is the SDK's own: whoever wraps it to observe it expects the SDK's types."""
+    create = getattr(completions, "create", None)
     function = getattr(create, "__func__", None)
     # Wrappers made with `wrapt` have the attributes of what they wrap, but not its type.
     return (
@@ -133,56 +135,88 @@ def _is_of_sdk(create: Any) -> bool:
     )
 
 
-class _Client:
-    """An OpenAI client for a `Completions`, whose streams are `Chunks`."""
+class _Completions:
+    """Stands for an OpenAI client's `chat.completions`, and for the client where the SDK's own is asked to help."""
 
-    def __init__(self, client: Any, **stream_options: Any) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
-        self._stream_options = stream_options
-        self.unwalked: dict[str, Any] = {}
-        """Parts of the request's body that are plain data."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def walkable(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Return what `create` is to make a body of: it would look at each message with each type that it may have."""
-        self.unwalked = {name: payload[name] for name in ("messages", "tools") if _is_plain(payload.get(name, object))}
-        return {**payload, **{name: [] for name in self.unwalked}}
+    @property
+    def with_raw_response(self) -> Any:
+        """Have a `create` that returns the response, to be parsed."""
+        return SimpleNamespace(create=self._create_raw)
 
-    def post(self, path: str, *, body: Any, stream_cls: Any, **options: Any) -> Any:
-        """Send the request that a `Completions` has made."""
-        return self._client.post(path, body={**body, **self.unwalked}, stream_cls=Chunks, **options)
+    def _create_raw(self, **payload: Any) -> Any:
+        # As the SDK's own `with_raw_response`, which makes some sixty objects for it.
+        headers = {**(payload.get("extra_headers") or {}), "X-Stainless-Raw-Response": "true"}
+        return self.create(**{**payload, "extra_headers": headers})
+
+    def create(self, **payload: Any) -> Any:
+        """Ask for a chat completion."""
+        request = _request(payload)
+        return self.post(**request) if request else Completions(self).create(**payload)  # type: ignore[arg-type]
+
+    def post(self, path: str, *, stream_cls: Any, **request: Any) -> Any:
+        """Send a request."""
+        return self._client.post(path, stream_cls=Chunks, **request)
 
 
-class _AsyncClient(_Client):
-    """The same for an `AsyncCompletions`."""
+class _AsyncCompletions(_Completions):
+    """The same for an `AsyncOpenAI`."""
 
-    async def post(self, path: str, *, body: Any, stream_cls: Any, **options: Any) -> Any:
-        """Send the request that an `AsyncCompletions` has made."""
-        body = {**body, **self.unwalked}
-        answer = await self._client.post(path, body=body, stream_cls=AsyncChunks, **options)
+    def __init__(self, client: Any, **stream_options: Any) -> None:
+        super().__init__(client)
+        self._stream_options = stream_options
+
+    async def create(self, **payload: Any) -> Any:
+        """Ask for a chat completion."""
+        request = _request(payload)
+        return await (self.post(**request) if request else AsyncCompletions(self).create(**payload))  # type: ignore[arg-type]
+
+    async def post(self, path: str, *, stream_cls: Any, **request: Any) -> Any:
+        """Send a request."""
+        answer = await self._client.post(path, stream_cls=AsyncChunks, **request)
         if isinstance(answer, AsyncChunks):
             answer.limit_silence(**self._stream_options)
         return answer
 
 
-class _Completions(Completions):
-    def __init__(self, client: openai.OpenAI) -> None:
-        self._lean = _Client(client)
-        super().__init__(self._lean)  # type: ignore[arg-type]
+def _request(payload: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the request that the SDK would make, or `None` where it has more to do than to put it in order.
 
-    def create(self, **payload: Any) -> Any:
-        return super().create(**self._lean.walkable(payload))
+    The SDK holds each value against each type that it may have, in order to convert what is not JSON.
+    """
+    names, request = _form()
+    body = {name: payload[name] for name in names if name in payload}
+    others = payload.keys() - body.keys() - {"extra_headers"}
+    if others or not {"model", "messages"} <= body.keys() or not _is_plain(body):
+        return None
+    options = dict(request["options"])
+    if headers := payload.get("extra_headers"):
+        options["headers"] = headers
+    return {**request, "body": body, "options": options, "stream": bool(body.get("stream"))}
 
 
-class _AsyncCompletions(AsyncCompletions):
-    def __init__(self, client: openai.AsyncOpenAI, **stream_options: Any) -> None:
-        self._lean = _AsyncClient(client, **stream_options)
-        super().__init__(self._lean)  # type: ignore[arg-type]
+@cache
+def _form() -> tuple[list[str], dict[str, Any]]:
+    """Return the order in which this version of the SDK sends a body's parameters, and all else that it asks with."""
+    form: dict[str, Any] = {}
 
-    async def create(self, **payload: Any) -> Any:
-        return await super().create(**self._lean.walkable(payload))
+    class Recorder:
+        def __getattr__(self, _: str) -> None:
+            """Have all that a client has."""
+
+        def post(self, path: str, **request: Any) -> None:
+            form.update(path=path, **request)
+
+    parameters = signature(Completions.create).parameters.keys() - {"self", "timeout"}
+    Completions(Recorder()).create(  # type: ignore[call-overload, arg-type]
+        **{name: {} for name in parameters if not name.startswith("extra_")}
+    )
+    return list(form.pop("body")), form
 
 
 def _is_plain(value: Any) -> bool:
