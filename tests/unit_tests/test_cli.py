@@ -350,9 +350,8 @@ def test_a_line_up_is_described_without_a_key():
     assert f"  Calls per answer: {LINEUPS['self-moa'].calls}" in rows
 
 
-def test_an_unknown_line_up_can_not_be_described(capsys):
-    assert main(["lineups", "nope"]) == 1
-    assert capsys.readouterr().err.startswith("moa: Line-up 'nope' is unknown; choose from default, ")
+def test_an_unknown_line_up_can_not_be_described():
+    assert errors_of(moa("lineups", "nope")).startswith("moa: Line-up 'nope' is unknown; choose from default, ")
 
 
 @pytest.mark.parametrize("bare", [True, False])
