@@ -69,5 +69,8 @@ class _ModelErrors(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, **_: Any) -> None:
         """Keep the error."""
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not any(error is known for known in self.errors):
             self.errors.append(error)
+
+    # A chat model finds out that its provider sent no choices when its own run has ended, and raises in the chain.
+    on_chain_error = on_llm_error

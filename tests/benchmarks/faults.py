@@ -49,27 +49,34 @@ PLACES = {
     "midway": "aggregator after its first token, with a fallback",
 }
 
-SLOW = ("silence before headers", "silence midway", "one byte a second")
+SLOW = {"silence before headers": 1.0, "silence midway": 1.0, "one byte a second": 3.0}
+"""Faults that are an end of patience, and the seconds that such a model gets for a request."""
 HARMLESS = ("no usage", "no finish reason", "duplicate events", "10 MB answer")
 
-SHORT = 1.0
-"""Seconds that a slow model gets for a request."""
 PATIENCE = 2.5
 """Seconds that a slow aggregator gets to its first token."""
-DEADLINE = 15.0
+DEADLINE = 12.0
 """Seconds that a call gets whose aggregator sends a byte a second once it has begun."""
 LONG = 90.0
 """Seconds that the others get, so that a busy machine makes no timeout of what is none."""
 
-BOUND = 40.0
-"""Seconds within which a cell must have ended: where nothing is limited by `DEADLINE`, a few would do when idle."""
+BOUND = 20.0
+"""Seconds within which a cell must have ended. A few do when the machine is idle."""
 AFTERWARDS = 1.0
 """Seconds after which nothing may be left of a call."""
 
 _GRACE = 4.0
 """More of them, for a machine on which everything is late."""
 
-_LATE = ("reset after headers", *BROKEN[2:4], *SLOW[1:], *BROKEN[7:8], *BROKEN[9:11], "error event")
+_LATE = (
+    "reset after headers",
+    *BROKEN[2:4],
+    "silence midway",
+    "one byte a second",
+    *BROKEN[7:8],
+    *BROKEN[9:11],
+    "error event",
+)
 """Faults that can strike a stream that has begun; the others are the same wherever they are told."""
 
 _STATUS_ERRORS: dict[int, type[Exception]] = {
@@ -160,7 +167,7 @@ class Mixture:
             f"lab/{name}~{fault}~{self.cell.name}",
             temperature=None,
             max_tokens=None,
-            timeout=SHORT if kind in SLOW else LONG,
+            timeout=SLOW.get(kind, LONG),
             base_url=self._server.url(kind),
             api_key=_KEY,
         )
@@ -176,7 +183,7 @@ class Mixture:
         """Return the mixture."""
         place, _, fault = self.cell
         good = [Proposer(model=self._model(name), name=name, timeout=LONG) for name in "abc"]
-        seconds = SHORT if fault in SLOW else LONG
+        seconds = SLOW.get(fault, LONG)
         bad = [Proposer(model=self._model(name, fault), name=name, timeout=seconds) for name in ("bad", "bad2")]
         options: dict[str, Any] = {"proposers": good, "aggregator": self._model("w"), "timeout": LONG}
         if place == "proposer":
@@ -195,7 +202,6 @@ class Mixture:
             options["first_token_timeout"] = PATIENCE if fault in SLOW else LONG
             if place != "alone":
                 options["fallback_aggregators"] = [self._model("spare")]
-                options["first_token_timeout"] = PATIENCE if fault in SLOW else LONG
             if is_late and fault == "one byte a second":
                 options["deadline"] = DEADLINE
         return ChatMoA(**options)
@@ -212,12 +218,12 @@ class Mixture:
             yield from self._answered(heard, "w", ["a", "b", *self._shown("bad")])
             if moa and moa["layers"][0][0]["status"] != status:
                 yield f"status {moa['layers'][0][0]['status']}, not {status}: {moa['layers'][0][0]['error']}"
-            yield from _named(reasons, [] if status == "ok" else [f"proposer_{status}"])
+            yield from _named(reasons, self._trimmed() if status == "ok" else [f"proposer_{status}"])
         elif place == "layer":
             status = self._status()
             if self._shown("bad"):
                 yield from self._answered(heard, "w", ["bad", "bad2"])
-                yield from _named(reasons, [] if status == "ok" else 2 * [f"proposer_{status}"])
+                yield from _named(reasons, self._trimmed() if status == "ok" else 2 * [f"proposer_{status}"])
             elif not isinstance(heard.error, ProposersFailedError):
                 yield f"{_class(heard)}, not ProposersFailedError"
             elif (heard.error.layer, list(heard.error.errors)) != (2, ["bad", "bad2"]):
@@ -289,6 +295,9 @@ class Mixture:
     def _shown(self, name: str) -> list[str]:
         """Return who is among the references for what is left of its reply."""
         return [name] if self.cell.fault in (*HARMLESS, "filtered half-way") else []
+
+    def _trimmed(self) -> list[str]:
+        return ["references_trimmed"] if self.cell.fault == "10 MB answer" else []
 
     def _judged(self) -> str | None:
         if self.cell.fault in HARMLESS:

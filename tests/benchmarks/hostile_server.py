@@ -19,7 +19,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 STATUSES = {
     "401": (401, None),
@@ -101,8 +101,8 @@ class HostileServer:
 
 
 class _Connection(asyncio.Protocol):
-    open: set[_Connection] = set()
-    in_flight: Counter[str] = Counter()
+    open: ClassVar[set[_Connection]] = set()
+    in_flight: ClassVar[Counter[str]] = Counter()
 
     def connection_made(self, transport: Any) -> None:
         self._out, self._in = transport, bytearray()

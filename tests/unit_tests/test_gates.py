@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import ChatMoA
@@ -142,3 +143,21 @@ def test_the_graph_with_a_rule_shows_both_ways():
     model, _ = council(unless_small_talk)
     edges = {(edge.source, edge.target) for edge in model.graph.get_graph().edges}
     assert {("gate", "layer_1_proposer_01"), ("gate", "aggregator")} <= edges
+
+
+class WithoutChoices(ScriptedChatModel):
+    """Its provider answers with no choice at all."""
+
+    async def _agenerate(self, *args, **kwargs):
+        return ChatResult(generations=[])
+
+    def _generate(self, *args, **kwargs):
+        return ChatResult(generations=[])
+
+
+@pytest.mark.parametrize("failed", [WithoutChoices(), scout(error=ConnectionError("down"))], ids=["empty", "down"])
+def test_a_scout_that_failed_is_named_once(ask, failed):
+    model, proposer = council(unless_scouts_agree(failed, scout()))
+    answer = ask(model, "6 x 7?")
+    assert [entry["reason"] for entry in answer.response_metadata["moa"]["degraded"]] == ["gate_model_failed"]
+    assert len(proposer.seen) == 1
