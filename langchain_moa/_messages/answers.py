@@ -20,7 +20,7 @@ def to_result(answer: AIMessage, model: str) -> ChatResult:
         answer: With the account of all calls in its metadata.
         model: The mixture's name.
     """
-    metadata = {**_shared(answer.response_metadata), "model_name": model}
+    metadata = {**_without(answer.response_metadata, *_OF_AGGREGATOR), "model_name": model}
     usage = total_usage(metadata["moa"])
     update = {"id": None, "usage_metadata": usage, "response_metadata": metadata}
     message = answer.model_copy(update=update)
@@ -31,8 +31,7 @@ def to_chunk(item: AIMessage, model: str) -> ChatGenerationChunk:
     """Return a chunk of the aggregator, or at the end its whole answer, as a chunk of the mixture."""
     if isinstance(item, AIMessageChunk):
         # Names and the end of the message come once, with the last chunk: merging chunks joins strings.
-        metadata = _shared(item.response_metadata) if item.response_metadata else {}
-        metadata.pop("model_name", None)
+        metadata = _without(item.response_metadata, *_OF_AGGREGATOR, "model_name", "moa")
         update = {"id": None, "chunk_position": None, "usage_metadata": None, "response_metadata": metadata}
         return ChatGenerationChunk(message=item.model_copy(update=update))
     moa = item.response_metadata["moa"]
@@ -81,5 +80,5 @@ def token_usage(result: LLMResult) -> dict[str, int]:
     }
 
 
-def _shared(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in metadata.items() if key not in _OF_AGGREGATOR}
+def _without(metadata: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in metadata.items() if name not in names} if metadata else {}

@@ -121,7 +121,7 @@ def test_an_official_sdk_asks_and_streams(served, sdk):
         assert [call["status"] for call in whole.moa["layers"][0]] == ["ok", "ok"]
         chunks = list(client.chat.completions.create(model="moa-1", messages=QUESTION, stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
-    assert sum(bool(chunk.choices[0].delta.content) for chunk in chunks) > 3
+    assert any(chunk.choices[0].delta.content for chunk in chunks[:-1])
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
@@ -328,6 +328,11 @@ class TestChatOpenAI(ScriptedModelTests):
     def chat_model_params(self) -> dict[str, Any]:
         # Its own async client leaks its connections when an event loop ends.
         return {"model": "moa-1", "stream_usage": True, **http_clients()}
+
+    @property
+    def supports_audio_inputs(self) -> bool:
+        """The server takes text, pictures and files."""
+        return False
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from pydantic import BaseModel
 
 from langchain_moa._models.factory import build_model
 from langchain_moa._models.lean_completions import lean
+from langchain_moa._models.openai_sdk import sdk_class
 from langchain_moa._models.transport import http_clients
 
 CLASSES = [ChatTogether, ChatOpenAI]
@@ -769,8 +770,8 @@ def test_models_from_strings_are_lean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     options: dict[str, Any] = {"temperature": None, "max_tokens": None, "timeout": 9}
 
-    assert type(build_model("a/b", **options)) is lean(ChatTogether)
-    assert type(build_model("openai:gpt-4o", **options)) is lean(ChatOpenAI)
+    assert type(build_model("a/b", **options)) is lean(sdk_class(ChatTogether))
+    assert type(build_model("openai:gpt-4o", **options)) is lean(sdk_class(ChatOpenAI))
 
 
 async def test_a_whole_answer_takes_no_thread() -> None:
