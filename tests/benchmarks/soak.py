@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,9 @@ _IDLE_CONNECTION = 30
 """Seconds after which the pool drops a connection that nobody uses."""
 _IDLE_THREAD = 5
 """Seconds after which a thread without work ends."""
+
+_GIVES_UP = 3600
+"""Seconds after which a process that hangs is ended."""
 
 _LEAVES_EVERY = 10
 """One caller in so many goes away: after 0.3 s, or at the first token of its stream."""
@@ -209,7 +213,7 @@ def _fork(parent: Soak, into: Path) -> int:
     if pid := os.fork():
         return pid
     try:
-        faulthandler.dump_traceback_later(3600, exit=True)
+        signal.alarm(_GIVES_UP)  # the parent's faulthandler has no thread here
         child = Soak(f"{parent.name}-forked", parent.model, calls=parent.calls, at_once=parent.at_once)
         into.write_text(json.dumps(child.run()))
     finally:
@@ -309,7 +313,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--process", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    faulthandler.dump_traceback_later(3600, exit=True)
+    faulthandler.dump_traceback_later(_GIVES_UP, exit=True)
     if options.process:
         logging.disable(logging.ERROR)  # each fault is one
         name, into, *fork_into = options.process
