@@ -13,6 +13,9 @@ from types import MappingProxyType
 
 from langchain_moa.proposers import Proposer
 
+ANSWER_MAX_TOKENS = 8192
+"""Maximum number of tokens of an answer, where nobody says otherwise: less would cut off long ones, and reasoning."""
+
 RESERVE = 3
 """Places in a window that the synthesis so far takes, unless an option says otherwise."""
 
@@ -37,7 +40,10 @@ class Lineup:
     """Sampling temperature of every call."""
 
     max_tokens: int = 2048
-    """Most tokens that one call may write."""
+    """Maximum number of tokens of one reply."""
+
+    answer_max_tokens: int | None = None
+    """Maximum number of tokens of the answer; `None`: as of any reply, which is how the published line-ups have it."""
 
     description: str
     """What it is for, in one line."""
@@ -85,6 +91,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
         "default": Lineup(
             proposers=("Qwen/Qwen3.7-Max", "google/gemma-4-31B-it", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
             aggregator="Qwen/Qwen3.7-Max",
+            answer_max_tokens=ANSWER_MAX_TOKENS,
             description="Models that Together serves now, from three makers",
             source="models.dev, provider togetherai",
             date="2026-10",
@@ -133,6 +140,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
         "self-moa": Lineup(
             proposers=(Proposer(model="Qwen/Qwen3.7-Max", samples=6),),
             aggregator="Qwen/Qwen3.7-Max",
+            answer_max_tokens=ANSWER_MAX_TOKENS,
             description="Six samples of one strong model, aggregated by itself",
             source="arXiv:2502.00674, with a model that Together serves now",
             date="2026-10",
@@ -140,6 +148,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
         "self-moa-seq": Lineup(
             proposers=(Proposer(model="Qwen/Qwen3.7-Max", samples=12),),
             aggregator="Qwen/Qwen3.7-Max",
+            answer_max_tokens=ANSWER_MAX_TOKENS,
             window=6,
             description="Twelve samples of one strong model, aggregated six at a time",
             source="arXiv:2502.00674, section 5, with a model that Together serves now",

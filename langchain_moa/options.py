@@ -80,7 +80,7 @@ class MoAOptions(BaseModel):
 
     max_tokens: int | None = Field(default=None, ge=1)
     """Maximum number of tokens per reply of models given as strings; a model object keeps its own. Default: the
-    line-up's, or 2048."""
+    line-up's, or 2048 for proposers and 8192 for the aggregator."""
 
     timeout: float = Field(default=120, gt=0)
     """Seconds that one proposer may take, including retries. It is also the HTTP timeout of models given as strings."""

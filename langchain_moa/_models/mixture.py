@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_moa._models.factory import build_model, model_identity, nesting
 from langchain_moa._models.members import Member, Participant, to_members
 from langchain_moa._runtime.layer_clock import needed_references
-from langchain_moa.lineups import Lineup, get_lineup
+from langchain_moa.lineups import ANSWER_MAX_TOKENS, Lineup, get_lineup
 from langchain_moa.options import MoAOptions
 
 # Every level multiplies the calls.
@@ -128,9 +128,11 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
     else:
         layers = [to_members(layer, sampling) for layer in options.layers]
     writers = [_first(options.aggregator, lineup and lineup.aggregator), *options.fallback_aggregators]
+    room = (lineup.answer_max_tokens or lineup.max_tokens) if lineup else ANSWER_MAX_TOKENS
+    writing = {**sampling, "max_tokens": _first(options.max_tokens, room)}
     mixture = Mixture(
         layers=layers,
-        aggregators=[participant for writer in writers for participant in _to_participants(writer, sampling)],
+        aggregators=[participant for writer in writers for participant in _to_participants(writer, writing)],
         window=_first(options.window, lineup and lineup.window, None),
     )
     mixture.check(options)
