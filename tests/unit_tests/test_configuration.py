@@ -149,7 +149,7 @@ def test_a_model_object_keeps_its_own_sampling(ask, together):
     bound = Proposer(model=own, temperature=1.5)
     ask(ChatMoA(proposers=[own, bound], aggregator="lab/c", temperature=0.1), "Hi")
     assert sorted((body["model"], body["temperature"], body["max_tokens"]) for body in server.requests) == [
-        ("lab/c", 0.1, 2048),
+        ("lab/c", 0.1, 8192),
         ("lab/own", 0.9, 3),
         ("lab/own", 1.5, 3),
     ]
@@ -160,7 +160,7 @@ def test_options_of_a_proposer_override_the_mixtures(ask, together):
     server = together()
     proposer = Proposer(model="lab/a", temperature=0.0, max_tokens=1)
     ask(ChatMoA(proposers=[proposer], aggregator="lab/c"), "Hi")
-    assert [(body["temperature"], body["max_tokens"]) for body in server.requests] == [(0.0, 1), (0.7, 2048)]
+    assert [(body["temperature"], body["max_tokens"]) for body in server.requests] == [(0.0, 1), (0.7, 8192)]
 
 
 @pytest.mark.usefixtures("key")
