@@ -53,12 +53,17 @@ Contenders = dict[str, Any]
 """`ours` and `bare`, each with a `stream` and an `astream`."""
 
 
+def on_together(model: str) -> str:
+    """Return the string that names one of the load server's models, whose names have no slash."""
+    return f"together:{model}"
+
+
 def over_http(*, layers: int, proposers: int, proposer: str, aggregator: str) -> Contenders:
     """Return both with models of the load server, each as its users would write them: strings, and `ChatTogether`s."""
     names = [f"{proposer}&number={number}" for number in range(proposers)]
     bare = [ChatTogether(model=name) for name in names]
     return {
-        "ours": ChatMoA(proposers=names, rounds=layers, aggregator=aggregator),
+        "ours": ChatMoA(proposers=list(map(on_together, names)), rounds=layers, aggregator=on_together(aggregator)),
         "bare": Bare([bare] * layers, ChatTogether(model=aggregator)),
     }
 

@@ -24,7 +24,7 @@ from typing import Any
 from langchain_together import ChatTogether
 
 from langchain_moa import ChatMoA
-from tests.benchmarks.contenders import Listened, Outer, in_process, over_http
+from tests.benchmarks.contenders import Listened, Outer, in_process, on_together, over_http
 from tests.benchmarks.load_server import LoadServer
 
 _QUESTION = "What is a monad?"
@@ -130,7 +130,7 @@ async def construction() -> list[Row]:
     """Seven models from strings: the first time in a process, which loads what is loaded late, and later."""
     names = [f"model-{number}" for number in range(7)]
     builders: dict[str, Callable[[], Any]] = {
-        "ours": lambda: ChatMoA(proposers=names[:6], aggregator=names[6]),
+        "ours": lambda: ChatMoA(proposers=list(map(on_together, names[:6])), aggregator=on_together(names[6])),
         "bare": lambda: [ChatTogether(model=name) for name in names],
     }
 
@@ -227,7 +227,7 @@ async def tokens() -> list[Row]:
     for count in (1, 401):
         aggregator = f"aggregator?n={count}&itl=2"
         models = {
-            "ours": ChatMoA(proposers=["proposer?n=5"], aggregator=aggregator),
+            "ours": ChatMoA(proposers=[on_together("proposer?n=5")], aggregator=on_together(aggregator)),
             "bare": ChatTogether(model=aggregator),
         }
         for way, things in (("direct", models), (_OUTER, {name: Outer(model) for name, model in models.items()})):
@@ -268,7 +268,7 @@ async def imports() -> list[Row]:
     bars = {
         "import langchain_moa": 1.05,
         "from langchain_moa import ChatMoA": 1.05,
-        "from langchain_moa import ChatMoA; ChatMoA(proposers=['a'], aggregator='b')": None,
+        "from langchain_moa import ChatMoA; ChatMoA(proposers=['together:a'], aggregator='together:b')": None,
     }
 
     async def once(statement: str) -> tuple[float, float]:

@@ -27,8 +27,8 @@ from langchain_moa import ChatMoA
 from tests.benchmarks.load_server import LoadServer
 
 _QUESTION = "What is a monad?"
-_PROPOSERS = [f"proposer?ttft=250&n=50&number={number}" for number in range(4)]
-_AGGREGATOR = "aggregator?ttft=50&itl=5&n=50"
+_PROPOSERS = [f"together:proposer?ttft=250&n=50&number={number}" for number in range(4)]
+_AGGREGATOR = "together:aggregator?ttft=50&itl=5&n=50"
 
 # Seconds; far more than one wave of requests takes on a busy machine.
 _TIMEOUT = 120

@@ -66,8 +66,8 @@ async def measure(calls: int, law: str, **limits: Any) -> tuple[Sample, float]:
     Returns:
         Wall seconds of the calls, sorted, and how many references an answer had on average.
     """
-    proposers = [f"proposer?{law}&number={number}" for number in range(_PROPOSERS)]
-    model = ChatMoA(proposers=proposers, aggregator="aggregator?n=1", **limits)
+    proposers = [f"together:proposer?{law}&number={number}" for number in range(_PROPOSERS)]
+    model = ChatMoA(proposers=proposers, aggregator="together:aggregator?n=1", **limits)
     await model.ainvoke("Warm up.")
     questions = iter(range(calls))
     seconds: Sample = []
