@@ -65,7 +65,8 @@ def test_the_first_token_is_there_before_the_last_is_written(together):
     assert "".join(chunk.text for chunk in answer) == " two three"
 
 
-def test_a_rate_limit_is_waited_out_as_the_server_asks(ask, together):
+def test_a_rate_limit_is_waited_out_as_the_server_asks(ask, together, monkeypatch):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)  # where the server asks for no time
     replies = iter([Reply(status=429, headers={"Retry-After": "0.01"}), Reply(status=503), "at last"])
     server = together(lambda body: next(replies) if body["model"] == "lab/a" else "done")
     moa = ask(ChatMoA(proposers=["lab/a"], aggregator="lab/c"), "Hi").response_metadata["moa"]

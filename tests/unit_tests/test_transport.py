@@ -294,8 +294,9 @@ def test_a_connections_failure_is_named_as_a_bare_model_names_it(monkeypatch, wa
                 model.invoke("Hi") if way == "invoke" else asyncio.run(model.ainvoke("Hi"))
             return next(c for c in type(caught.value).__mro__ if c.__module__.startswith("openai")), str(caught.value)
 
-        ours = build(base_url=url, timeout=1, max_retries=0)
-        bare = ChatOpenAI(model="a", base_url=url, api_key="k", timeout=1, max_retries=0)
+        timeout = 0.2 if failure == "timeout" else 30
+        ours = build(base_url=url, timeout=timeout, max_retries=0)
+        bare = ChatOpenAI(model="a", base_url=url, api_key="k", timeout=timeout, max_retries=0)
         assert outcome(ours) == outcome(bare)
         kind = openai.APITimeoutError if failure == "timeout" else openai.APIConnectionError
         assert outcome(ours)[0] is kind
