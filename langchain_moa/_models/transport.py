@@ -26,6 +26,12 @@ from langchain_moa._runtime.sync_bridge import check_not_left_behind, when_left_
 _httpx: Any = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 
 
+# The SDK loads it at its first retry (openai 3.57, anyio 4). Python does not release a lock on a module that another
+# thread was importing when the process forked: the child would wait for it forever.
+with suppress(ImportError):
+    importlib.import_module("anyio._backends._asyncio")
+
+
 _KEPT_SECONDS = 30.0
 """That a connection without a request stays open."""
 

@@ -314,6 +314,7 @@ def main() -> int:
     parser.add_argument("--process", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     faulthandler.dump_traceback_later(_GIVES_UP, exit=True)
+    faulthandler.register(signal.SIGUSR1)  # shows where each thread is, also in the forked process
     if options.process:
         logging.disable(logging.ERROR)  # each fault is one
         name, into, *fork_into = options.process

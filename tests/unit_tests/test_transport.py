@@ -118,6 +118,20 @@ def test_after_a_fork_no_answer_crosses_from_one_process_to_the_other(together, 
     assert done.returncode == 0, done.stderr
 
 
+def test_an_async_retry_imports_nothing_that_a_fork_could_leave_half_imported(together):
+    together("answer")
+    code = """
+import sys
+from langchain_moa import ChatMoA
+model = ChatMoA(proposers=["lab/a"], aggregator="lab/b")
+before = set(sys.modules)
+import anyio, asyncio
+asyncio.run(anyio.sleep(0))  # as the SDK waits before it tries again
+assert not [name for name in set(sys.modules) - before if name.startswith("anyio._backends")]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 FOREIGN = {
     "together": ("TOGETHER", "lab/a"),
     "deepseek": ("DEEPSEEK", "deepseek:a"),
