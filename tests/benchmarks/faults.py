@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -401,19 +403,15 @@ def run_place(place: str) -> Iterator[Result]:
         for way in WAYS:
             if place == "bare" and way == "agent":
                 continue
-            fds, names = _descriptors(server), {thread.name for thread in threading.enumerate()}
+            before = _Held.now(server)
             cells = [Cell(place, way, fault) for fault in FAULTS if place != "bare" or fault not in SLOW]
             with ThreadPoolExecutor(len(cells)) as pool:
                 results = list(pool.map(lambda cell: run_cell(cell, server), cells))
             if place != "bare":
-                left = _until_nothing(lambda fds=fds, names=names: _left(server, fds, names))
-                in_flight = server.state()["in_flight"]
-                results = [
-                    result._replace(wrong="; ".join(filter(None, [result.wrong, *left, f"{number} requests left"])))
-                    if (number := in_flight.get(result.cell.name)) or left
-                    else result
-                    for result in results
-                ]
+                left = _until_nothing(lambda before=before: _left(server, before))
+                if any(left):
+                    faulthandler.dump_traceback(sys.stderr)
+                results = _blame(results, left, server.state()["in_flight"])
             yield from results
 
 
@@ -424,17 +422,42 @@ def _until_nothing(look: Callable[[], list[str]]) -> list[str]:
     return left
 
 
-def _left(server: HostileServer, fds: int, names: set[str]) -> list[str]:
-    """Return what the calls of a way left in the process, beside idle connections and threads."""
-    running = [thread.name for thread in threading.enumerate() if not thread.name.startswith("moa-loop")]
-    busy = running.count("moa") - len(threads._idle)
-    left = [f"{busy} busy threads"] if busy > 0 else []
-    left += [f"thread {name}" for name in running if name not in names and name != "moa"]
-    if (more := _descriptors(server) - fds) > 0:
-        left.append(f"{more} descriptors")
-    if sum(server.state()["in_flight"].values()):
-        left.append("")  # the cells' own
+class _Held(NamedTuple):
+    """What the process holds, beside idle connections and threads."""
+
+    threads: Counter[str]
+    descriptors: int
+    requests: int
+
+    @classmethod
+    def now(cls, server: HostileServer) -> _Held:
+        names = Counter(t.name for t in threading.enumerate() if not t.name.startswith("moa-loop"))
+        names["moa"] -= len(threads._idle)
+        return cls(names, _descriptors(server), sum(server.state()["in_flight"].values()))
+
+
+def _left(server: HostileServer, before: _Held) -> list[str]:
+    """Return what the calls of a way left in the process."""
+    now = _Held.now(server)
+    left = [f"{number} thread {name}" for name, number in (now.threads - before.threads).items()]
+    if now.descriptors > before.descriptors:
+        left.append(f"{now.descriptors - before.descriptors} descriptors")
+    if now.requests > before.requests:
+        left.append(f"{now.requests - before.requests} requests")
     return left
+
+
+def _blame(results: list[Result], left: list[str], in_flight: dict[str, int]) -> list[Result]:
+    """Blame what is left on the cells whose requests go on, or if there are none on all of the way."""
+    blamed = {result.cell for result in results if result.cell.name in in_flight}
+    if not left:
+        return results
+    return [
+        result._replace(wrong="; ".join(filter(None, [result.wrong, f"left: {', '.join(left)}"])))
+        if result.cell in blamed or not blamed
+        else result
+        for result in results
+    ]
 
 
 def _descriptors(server: HostileServer) -> int:
