@@ -1,4 +1,4 @@
-.PHONY: help setup format lint type test test-fast test-one test-lowest check build
+.PHONY: help setup format lint type test test-fast test-one test-lowest test-heavy check build
 
 RUN = uv run --extra all --group weights
 # Side by side, one process per core; the tests of one file stay together.
@@ -34,6 +34,10 @@ test-one:  ## Run one file or test: make test-one TEST=tests/unit_tests/test_gra
 
 test-lowest:  ## Run the unit tests with the lowest versions that pyproject.toml allows, in an environment of their own.
 	$(RUN) --isolated --resolution lowest-direct pytest $(SIDE_BY_SIDE) tests/unit_tests
+
+test-heavy:  ## Run the tests that need large packages: MLflow, and agents of other packages.
+	$(RUN) --group mlflow --group ecosystem pytest \
+		tests/integration_tests/observability/test_mlflow.py tests/integration_tests/test_side_by_side.py
 
 check: lint type test  ## What continuous integration runs.
 
