@@ -18,7 +18,9 @@ MIXTURE = ["--reference-models", "x/a,x/b", "--aggregator", "x/c"]
 @pytest.fixture
 def environment(tmp_path):
     """Return a function from a server to the environment of a `moa` that talks to it."""
-    base = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    # COLUMNS counts for more than the size of the terminal. The processes of pytest-xdist have it, from readline.
+    of_another_terminal = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+    base = {name: value for name, value in os.environ.items() if name not in of_another_terminal}
     return lambda server: (
         base
         | {
@@ -32,7 +34,9 @@ def environment(tmp_path):
 
 
 def spawn(args, environment):
-    return pexpect.spawn(MOA, args, env=environment, encoding="utf-8", timeout=60, dimensions=(30, 100))
+    child = pexpect.spawn(MOA, args, env=environment, encoding="utf-8", timeout=60, dimensions=(30, 100))
+    child.str_last_chars = 5000  # so that a failure shows the whole screen
+    return child
 
 
 def test_a_chat_in_a_terminal(environment, tmp_path):

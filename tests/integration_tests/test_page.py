@@ -285,6 +285,8 @@ def test_stop_cancels_everything_behind_it(open_page, together, how):
     page = open_page()
     ask(page)
     upstream.wait_for(lambda: len(upstream.requests) == 3)
+    for name in "abc":  # the page hears of it after the models do
+        expect(card(page, name)).to_have_attribute("data-status", "running")
     if how == "Esc":
         page.keyboard.press("Escape")
     else:
