@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.runnables import RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnablePassthrough
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.types import Command
@@ -52,6 +52,9 @@ _DESCRIPTION = (
 )
 _NO_ADVICE = "The panel gave no advice. Go on without it."
 _SPENT = "The panel has been asked as often as it may be for this message of the user. Go on without it."
+
+_ACCOUNT = "moa_account"
+"""What the proposers did, in the state of the step in which they were asked."""
 
 
 _Question = Annotated[str, Field(pattern=r"\S", description="The question, with all that matters for its answer.")]
@@ -91,22 +94,25 @@ class PanelState(AgentState[Any]):
 class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
     """A panel of proposers beside an agent's own model.
 
-    The agent's model object stays what it is, so that middleware of its provider works (Anthropic's prompt caching,
-    say). With `when="user_turn"` the panel is asked once per message of the user. Its references stand at the end of
-    each of the turn's requests, after the conversation, and are not kept among the messages. With `when="tool"` the
-    model itself asks the panel.
+    The agent's model stays the user's own object, so that middleware of its provider works. With `when="user_turn"` the
+    panel is asked once per message of the user, and its references stand at the end of each of the turn's requests,
+    after the conversation; they are not kept among the messages. With `when="tool"` the model itself asks the panel.
 
-    What each proposer did is in `response_metadata["moa"]["panel"]` of the message that followed from it: the model's
-    first of the turn, or the tool's. The tokens of all panels of a thread are in the state's `moa_usage`. A message's
-    own `usage_metadata` stays the acting model's: other middleware takes it for the length of the conversation.
+    What each proposer did is in `response_metadata["moa"]["panel"]` of the message that followed: the model's first of
+    the turn, or the tool's. The tokens of a thread's panels are in the state's `moa_usage`, by model name. A message's
+    own `usage_metadata` stays the acting model's, by which other middleware tells how long the conversation is.
+
+    List it after `AnthropicPromptCachingMiddleware`, so that the conversation before the references is cached.
 
     Example:
         ```python
         from langchain.agents import create_agent
+
         from langchain_moa.middleware import MoAMiddleware
 
-        panel = MoAMiddleware(proposers=["openai:gpt-5.5", "google_genai:gemini-3-pro"])
-        agent = create_agent("anthropic:claude-sonnet-4-6", tools, middleware=[panel])
+        panel = MoAMiddleware(proposers=["Qwen/Qwen3.7-Max", "google/gemma-4-31B-it"])
+        agent = create_agent("openai:gpt-5", tools=[], middleware=[panel])
+        agent.invoke({"messages": "Which index suits a table that is only appended to?"})
         ```
     """
 
@@ -151,10 +157,11 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
             ValueError: The options contradict each other, or a key is missing.
         """
         given = {name: value for name, value in locals().items() if name in MoAOptions.model_fields}
-        if isinstance(when, str) and when not in ("user_turn", "tool"):
+        is_gate = callable(when) or isinstance(when, Runnable)
+        if not is_gate and when not in ("user_turn", "tool"):
             msg = f"when is {when!r}; give 'user_turn', 'tool', or a gate (see langchain_moa.gates)."
             raise ValueError(msg)
-        if max_uses is not None and (when != "tool" or max_uses < 1):
+        if max_uses is not None and (when != "tool" or not isinstance(max_uses, int) or max_uses < 1):
             msg = f"max_uses is {max_uses!r}; give at least 1, and only with when='tool'."
             raise ValueError(msg)
         super().__init__()
@@ -165,7 +172,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
             **given,
             aggregator=RunnablePassthrough(),
             reference_placement="tail",
-            fan_out="always" if isinstance(when, str) else when,
+            fan_out=when if is_gate else "always",
         )
         mixture = resolve_mixture(options)
         graph = build_graph(mixture, options, end="references")
@@ -243,8 +250,9 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
         if self._max_uses is None:
             return False
         messages = runtime.state["messages"]
-        answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-        step = next(message for message in reversed(messages) if isinstance(message, AIMessage))
+        since = list(takewhile(lambda message: not isinstance(message, AIMessage), reversed(messages)))
+        answered = {message.tool_call_id for message in since if isinstance(message, ToolMessage)}
+        step = messages[-len(since) - 1]
         asking = [call["id"] for call in step.tool_calls if call["name"] == TOOL and call["id"] not in answered]
         before = len(list(takewhile(lambda id_: id_ != runtime.tool_call_id, asking)))
         used: int = runtime.state.get("moa_uses", {}).get(_turn_of(runtime), 0)
@@ -311,24 +319,28 @@ class _Step:
         return ExtendedModelResponse(replace(response, result=result), Command(update=kept))
 
 
-_ACCOUNT = "moa_account"
-"""What the proposers did, in the state of the step in which they were asked."""
-
-
 def _with_mark_before_the_end(request: ModelRequest[Any]) -> ModelRequest[Any]:
-    """Have Anthropic's models cache the conversation without the references, which will not stand there again.
+    """Have Anthropic's models cache the conversation without the references, which are elsewhere in the next request.
 
-    Their `cache_control` of a whole request marks its last block, and what was not marked is not found in the cache.
+    The `cache_control` of a whole request marks its last block, and only what was marked is found in the cache.
     """
     settings = dict(request.model_settings)
     mark = settings.pop("cache_control", None)
-    last = request.messages[-1] if mark and request.messages else None
-    if last is None or not last.content:
+    *before, last = map(_in_blocks, request.messages)  # all, as a message is not marked in the next request
+    if mark is None or not last.content or isinstance(last.content, str):
         return request
-    *before, end = [last.content] if isinstance(last.content, str) else last.content
+    *blocks, end = last.content
     block = {"type": "text", "text": end} if isinstance(end, str) else end
-    marked = last.model_copy(update={"content": [*before, {**block, "cache_control": mark}]})
-    return request.override(messages=[*request.messages[:-1], marked], model_settings=settings)
+    marked = last.model_copy(update={"content": [*blocks, {**block, "cache_control": mark}]})
+    return request.override(messages=[*before, marked], model_settings=settings)
+
+
+def _in_blocks(message: AnyMessage) -> AnyMessage:
+    if not isinstance(message, HumanMessage | ToolMessage) or not isinstance(message.content, str):
+        return message
+    return message.model_copy(
+        update={"content": [{"type": "text", "text": message.content}] if message.content else ""}
+    )
 
 
 def _with_account(message: AIMessage, account: Mapping[str, Any]) -> AIMessage:
