@@ -219,7 +219,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
             return handler(request)
         step = _Step(request)
         if not step.is_advised:
-            step.keep(self._run(step.conversation, request.tools).invoke())
+            step.keep(self._run(_conversation(request), request.tools).invoke())
         return step.told(handler(step.with_references(self._last)))
 
     async def awrap_model_call(
@@ -230,7 +230,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
             return await handler(request)
         step = _Step(request)
         if not step.is_advised:
-            step.keep(await self._run(step.conversation, request.tools).ainvoke())
+            step.keep(await self._run(_conversation(request), request.tools).ainvoke())
         return step.told(await handler(step.with_references(self._last)))
 
     # -- The tool ----------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
         return self._advised(runtime, await self._run([HumanMessage(question)]).ainvoke())
 
     def _is_spent(self, runtime: ToolRuntime[Any, Any]) -> bool:
-        """Tell whether earlier steps of the turn, and calls that stand before this one in its step, are all it has."""
+        """Tell whether the turn's uses are spent, by its earlier steps or by calls before this one in the same step."""
         if self._max_uses is None:
             return False
         messages = runtime.state["messages"]
@@ -284,12 +284,6 @@ class _Step:
         self._turn = _turn(self._state["messages"], latest=advice["turn"] if advice else "")
         self.is_advised = advice is not None and advice["turn"] == self._turn
 
-    @property
-    def conversation(self) -> list[BaseMessage]:
-        """The conversation, with the system message."""
-        system = self._request.system_message
-        return [*([system] if system else []), *self._request.messages]
-
     def keep(self, advice: AIMessage) -> None:
         """Keep what the panel gave."""
         self._state["moa_references"] = Advice(turn=self._turn, references=_texts(advice))
@@ -300,9 +294,9 @@ class _Step:
         references = self._state["moa_references"]["references"]
         if not references:
             return self._request
-        request = _with_mark_before_the_end(self._request)
-        conversation = _Step(request).conversation
-        reader = Participant.of(request.model)
+        reader = Participant.of(self._request.model)
+        request = _with_mark_before_the_end(self._request, reader)
+        conversation = _conversation(request)
         messages, is_trimmed = last.place(conversation, references, reader=reader, tools=request.tools)
         trimmed = reason("references_trimmed")
         if is_trimmed and (account := self._state.get(_ACCOUNT)) and trimmed not in account["degraded"]:
@@ -319,15 +313,22 @@ class _Step:
         return ExtendedModelResponse(replace(response, result=result), Command(update=kept))
 
 
-def _with_mark_before_the_end(request: ModelRequest[Any]) -> ModelRequest[Any]:
+def _conversation(request: ModelRequest[Any]) -> list[BaseMessage]:
+    """Return the conversation with the system message."""
+    return [*([request.system_message] if request.system_message else []), *request.messages]
+
+
+def _with_mark_before_the_end(request: ModelRequest[Any], reader: Participant) -> ModelRequest[Any]:
     """Have Anthropic's models cache the conversation without the references, which are elsewhere in the next request.
 
     The `cache_control` of a whole request marks its last block, and only what was marked is found in the cache.
     """
     settings = dict(request.model_settings)
     mark = settings.pop("cache_control", None)
+    if mark is None or "anthropic" not in (reader.provider or "") or not request.messages:
+        return request
     *before, last = map(_in_blocks, request.messages)  # all, as a message is not marked in the next request
-    if mark is None or not last.content or isinstance(last.content, str):
+    if not last.content or isinstance(last.content, str):
         return request
     *blocks, end = last.content
     block = {"type": "text", "text": end} if isinstance(end, str) else end
@@ -336,11 +337,9 @@ def _with_mark_before_the_end(request: ModelRequest[Any]) -> ModelRequest[Any]:
 
 
 def _in_blocks(message: AnyMessage) -> AnyMessage:
-    if not isinstance(message, HumanMessage | ToolMessage) or not isinstance(message.content, str):
-        return message
-    return message.model_copy(
-        update={"content": [{"type": "text", "text": message.content}] if message.content else ""}
-    )
+    if isinstance(message, HumanMessage | ToolMessage) and message.content and isinstance(message.content, str):
+        return message.model_copy(update={"content": [{"type": "text", "text": message.content}]})
+    return message
 
 
 def _with_account(message: AIMessage, account: Mapping[str, Any]) -> AIMessage:

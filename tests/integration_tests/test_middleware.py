@@ -31,9 +31,10 @@ from langchain.agents.middleware import (
 from langchain.agents.structured_output import ToolStrategy
 from langchain_anthropic import ChatAnthropic
 from langchain_anthropic.middleware import AnthropicPromptCachingMiddleware
+from langchain_aws import ChatBedrockConverse
+from langchain_aws.middleware import BedrockPromptCachingMiddleware
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.messages.ai import add_usage
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -683,6 +684,35 @@ def test_prompt_caching_of_anthropic_caches_the_conversation_before_the_referenc
         assert list(map(unmarked, blocks(following)))[: len(cached)] == cached
 
 
+class Converse:
+    """Stands for boto3's client, whose requests are signed and go to no other host."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+
+    def converse(self, **request: Any) -> dict[str, Any]:
+        self.requests.append(request)
+        usage = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
+        message = {"role": "assistant", "content": [{"text": ANSWER}]}
+        return {"output": {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 1}}
+
+
+def test_prompt_caching_of_bedrock_is_left_to_its_model(together):
+    together(script)
+    client = Converse()
+    model = ChatBedrockConverse(
+        model="anthropic.claude-sonnet-4-5-20250929-v1:0", client=client, bedrock_client=client, provider="anthropic"
+    )
+    middleware = [BedrockPromptCachingMiddleware(unsupported_model_behavior="raise"), panel()]
+    state = create_agent(model, [weather], system_prompt="Be terse.", middleware=middleware).invoke(
+        {"messages": QUESTION}
+    )
+    assert state["messages"][-1].text == ANSWER
+    [request] = client.requests
+    assert "cachePoint" in request["system"][-1]
+    assert "cachePoint" in request["messages"][-1]["content"][-1]
+
+
 # -- deepagents --------------------------------------------------------------------------------------------------------
 
 
@@ -727,13 +757,28 @@ STEPS_OF_SUBAGENT = [(call(2, "weather", city="Paris"),)]
 # -- Options -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_middle_of_a_turn_may_use_whatever_a_proposer_is(together, caller):
+def test_a_panel_takes_what_a_mixture_takes_as_proposers(together, caller):
     server = together(script)
     expert = Proposer(model="lab/a", name="expert", samples=2, instructions="You are an expert.")
-    state = caller.invoke(
-        agent(server, panel(proposers=[expert, ChatMoA(proposers=["lab/b"], aggregator="lab/b")])), QUESTION
-    )
+    nested = ChatMoA(proposers=["lab/b"], aggregator="lab/b")
+    state = caller.invoke(agent(server, panel(proposers=[expert, nested])), QUESTION)
     assert times_asked(server) == {"lab/a": 2, "lab/b": 2, "lab/writer": 4}
     assert [each["proposer"] for each in account(state["messages"][1])["layers"][0]] == ["expert", "expert-2", "moa"]
-    total = add_usage(account(state["messages"][1])["usage"], None)
-    assert total["total_tokens"] == 4 * 18
+    assert account(state["messages"][1])["usage"]["total_tokens"] == 4 * 18
+
+
+def test_texts_and_order_are_in_the_account_if_wanted(together, caller):
+    server = together(script)
+    state = caller.invoke(agent(server, panel(shuffle=True, shuffle_seed=1, include_references=True)), QUESTION)
+    told = account(state["messages"][1])
+    assert [each["text"] for each in told["layers"][0]] == list(SECRETS.values())
+    shown = asked(server, "lab/writer")[0]["messages"][-1]["content"].partition("models:\n")[2].splitlines()
+    assert [line[3:] for line in shown] == [SECRETS[f"lab/{name}"] for name in told["order"][0]]
+
+
+def test_references_that_would_overflow_the_acting_models_window_are_trimmed(together, caller):
+    server = together(lambda body: "long " * 4000 if body["model"] in SECRETS else script(body))
+    small = own_model(server, profile={"max_input_tokens": 4000}, max_tokens=500)
+    state = caller.invoke(create_agent(small, TOOLS, middleware=[panel()]), QUESTION)
+    assert degraded(state["messages"][1]) == ["references_trimmed"]
+    assert all(len(json.dumps(body)) < 16_000 for body in asked(server, "lab/writer"))
