@@ -216,7 +216,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
         """Ask the panel if it is its turn, and the model with its references."""
         if self._is_tool:
-            return handler(request)
+            return _with_turn(request, handler(request))
         step = _Step(request)
         if not step.is_advised:
             step.keep(self._run(_conversation(request), request.tools).invoke())
@@ -227,7 +227,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
         """Ask the panel if it is its turn, and the model with its references."""
         if self._is_tool:
-            return await handler(request)
+            return _with_turn(request, await handler(request))
         step = _Step(request)
         if not step.is_advised:
             step.keep(await self._run(_conversation(request), request.tools).ainvoke())
@@ -255,7 +255,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
         step = messages[-len(since) - 1]
         asking = [call["id"] for call in step.tool_calls if call["name"] == TOOL and call["id"] not in answered]
         before = len(list(takewhile(lambda id_: id_ != runtime.tool_call_id, asking)))
-        used: int = runtime.state.get("moa_uses", {}).get(_turn_of(runtime), 0)
+        used: int = runtime.state.get("moa_uses", {}).get(_turn_of(runtime.state), 0)
         return used + before >= self._max_uses
 
     def _advised(self, runtime: ToolRuntime[Any, Any], advice: AIMessage) -> Command[Any]:
@@ -266,7 +266,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
             placed, _ = self._last.place([], references, reader=self._writer, tools=self.tools)
             message = _tool_message(runtime, placed[0].text)
         message.response_metadata = {"moa": {"panel": account}}
-        uses = {_turn_of(runtime): 1}
+        uses = {_turn_of(runtime.state): 1}
         return Command(update={"messages": [message], "moa_uses": uses, "moa_usage": _by_model(account)})
 
 
@@ -352,8 +352,18 @@ def _tool_message(runtime: ToolRuntime[Any, Any], text: str, **fields: Any) -> T
     return ToolMessage(text, name=TOOL, tool_call_id=runtime.tool_call_id, **fields)
 
 
-def _turn_of(runtime: ToolRuntime[Any, Any]) -> str:
-    return _turn(runtime.state["messages"], latest=next(iter(runtime.state.get("moa_uses", {})), ""))
+def _with_turn(
+    request: ModelRequest[Any], response: ModelResponse[Any]
+) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+    """Return the response; the first of a turn with the turn, while its message is there, to count uses in."""
+    state: Any = request.state
+    if (turn := _turn_of(state)) in state.get("moa_uses", {}):
+        return response
+    return ExtendedModelResponse(response, Command(update={"moa_uses": {turn: 0}}))
+
+
+def _turn_of(state: Mapping[str, Any]) -> str:
+    return _turn(state["messages"], latest=next(iter(state.get("moa_uses", {})), ""))
 
 
 def _turn(messages: Sequence[AnyMessage], *, latest: str) -> str:

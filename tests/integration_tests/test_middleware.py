@@ -33,7 +33,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_anthropic.middleware import AnthropicPromptCachingMiddleware
 from langchain_aws import ChatBedrockConverse
 from langchain_aws.middleware import BedrockPromptCachingMiddleware
-from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
@@ -360,6 +360,19 @@ def test_the_panels_calls_are_in_the_agents_trace_and_count_once(together, calle
     assert {each["total_tokens"] for each in own} == {18}
 
 
+def test_an_ordinary_callback_handler_sees_the_panels_calls(together, caller):
+    class Listener(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.started: list[str] = []
+
+        def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+            self.started.append(kwargs["name"])
+
+    listener = Listener()
+    caller.invoke(agent(together(script), panel()), QUESTION, {"callbacks": [listener]})
+    assert sorted(listener.started) == ["ChatOpenAI"] * 4 + ["a", "b"]
+
+
 # -- Threads, interrupts, crashes --------------------------------------------------------------------------------------
 
 
@@ -589,6 +602,29 @@ def test_a_turn_that_is_summarized_within_keeps_its_references(together, caller)
     assert asked_for == {"lab/a": 1, "lab/b": 1, "lab/writer": 6}
     assert QUESTION not in [message.text for message in state["messages"]]
     assert all(body["messages"][-1]["content"].endswith(REFERENCES) for body in asked(server, "lab/writer"))
+
+
+def test_uses_are_counted_by_turn_also_where_the_turns_message_is_summarized(together, caller):
+    steps = iter(
+        [(consult(1),), None, *[(call(n, "weather", city="Paris"),) for n in range(2, 6)], (consult(6),), None]
+    )
+
+    def answer(body: dict[str, Any]) -> Any:
+        if body["model"] in SECRETS:
+            return SECRETS[body["model"]]
+        if body["model"] == "lab/summary":
+            return "Summary."
+        step = next(steps)
+        return Reply(text=None, tool_calls=step) if step else ANSWER
+
+    server = together(answer)
+    summing = SummarizationMiddleware(own_model(server, "lab/summary"), trigger=("messages", 6), keep=("messages", 2))
+    graph = agent(server, panel(when="tool", max_uses=1), summing, checkpointer=InMemorySaver())
+    caller.invoke(graph, QUESTION, THREAD)
+    state = caller.invoke(graph, "And tomorrow?", THREAD)
+    assert "And tomorrow?" not in [message.text for message in state["messages"]]
+    assert results(state)[-1].status == "success"
+    assert times_asked(server)["lab/a"] == 2
 
 
 def test_a_human_in_the_loop_approves_a_tool_and_the_question_to_the_panel(together, caller):
