@@ -366,11 +366,11 @@ def test_an_ordinary_callback_handler_sees_the_panels_calls(together, caller):
             self.started: list[str] = []
 
         def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
-            self.started.append(kwargs["name"])
+            self.started.append(kwargs["name"] or "own")
 
     listener = Listener()
     caller.invoke(agent(together(script), panel()), QUESTION, {"callbacks": [listener]})
-    assert sorted(listener.started) == ["ChatOpenAI"] * 4 + ["a", "b"]
+    assert sorted(listener.started) == ["a", "b", *["own"] * 4]
 
 
 # -- Threads, interrupts, crashes --------------------------------------------------------------------------------------
