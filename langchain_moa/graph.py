@@ -14,6 +14,7 @@ from langchain_moa._nodes.aggregator import AskAggregator
 from langchain_moa._nodes.gate import AskGate
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._nodes.proposer import AskProposer
+from langchain_moa._nodes.references import CollectReferences
 from langchain_moa.answer_keys import AnswerKey, final_answer, matching
 from langchain_moa.lineups import RESERVE
 from langchain_moa.options import Gate, MoAOptions, ProposerLike
@@ -69,8 +70,17 @@ def create_moa_graph(
     return build_graph(resolve_mixture(options), options)
 
 
-def build_graph(mixture: Mixture, options: MoAOptions) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
-    """Build the graph of a mixture's models. See `create_moa_graph`."""
+def build_graph(
+    mixture: Mixture, options: MoAOptions, *, end: Literal["aggregator", "references"] = "aggregator"
+) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
+    """Build the graph of a mixture's models. See `create_moa_graph`.
+
+    Args:
+        mixture: The models.
+        options: The user's.
+        end: The last node. `"references"` is for a panel, whose references go to a model outside of the graph: it ends
+            with a message as `CollectReferences` makes it.
+    """
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
     common: dict[str, Any] = {"of": len(mixture.layers), "options": options, "mixture": mixture.proposers}
     layers = [Layer(number=n, members=members, **common) for n, members in enumerate(mixture.layers, 1)]
@@ -79,8 +89,8 @@ def build_graph(mixture: Mixture, options: MoAOptions) -> StateGraph[MoAState, N
     previous: str | list[str] = START
     gate = None if isinstance(options.fan_out, str) else options.fan_out
     if gate is not None:
-        ask_gate = AskGate(gate, layers=layers)
-        destinations = (*layers[0].nodes, "aggregator")
+        ask_gate = AskGate(gate, layers=layers, otherwise=end)
+        destinations = (*layers[0].nodes, end)
         graph.add_node("gate", ask_gate, metadata={"moa_role": "gate"}, destinations=destinations)
         graph.add_edge(START, "gate")
     for before, layer in zip([None, *layers[:-1]], layers, strict=True):
@@ -91,7 +101,12 @@ def build_graph(mixture: Mixture, options: MoAOptions) -> StateGraph[MoAState, N
             if before or gate is None:  # a gate goes to the first layer by itself
                 graph.add_edge(previous, node)
         previous = list(layer.nodes)
-    write = AskAggregator(mixture.aggregators, layers=layers, answer_key=answer_key, window=mixture.window)
-    graph.add_node("aggregator", write, metadata={"moa_role": "aggregator"})
-    graph.add_edge(previous, "aggregator")
+    if end == "aggregator":
+        last: AskAggregator | CollectReferences = AskAggregator(
+            mixture.aggregators, layers=layers, answer_key=answer_key, window=mixture.window
+        )
+    else:
+        last = CollectReferences(layers)
+    graph.add_node(end, last, metadata={"moa_role": end})
+    graph.add_edge(previous, end)
     return graph

@@ -23,13 +23,13 @@ from langchain_moa._messages.endings import ending
 from langchain_moa._messages.prompts import PROMPTS, Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
-from langchain_moa._nodes.layer import Layer
+from langchain_moa._nodes.layer import Layer, degraded_layers
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode
 from langchain_moa._runtime.turn_references import turn_references
 from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.exceptions import describe
-from langchain_moa.state import MoAState, ProposerCall, Reference
+from langchain_moa.state import MoAState, Reference
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +258,10 @@ class _Run:
             "layers": layers,
             "aggregator": written and written.account(),
             "aggregation": outcome.aggregation,
-            "degraded": [*self._degraded_layers(outcome, layers), *self._degraded_answer(outcome, written, answer)],
+            "degraded": [
+                *degraded_layers(node.layers, state, is_vote=outcome.aggregation == "vote"),
+                *self._degraded_answer(outcome, written, answer),
+            ],
             **outcome.account,
         }
         if self._steps:
@@ -270,22 +273,6 @@ class _Run:
         if turn := state["run"].turn:
             account["turn"] = turn.token
         return account
-
-    def _degraded_layers(self, outcome: Outcome, layers: Sequence[Sequence[ProposerCall]]) -> list[dict[str, Any]]:
-        """List what the proposers gave less than asked for, in the order in which it happened."""
-        degraded = list(self._state.get("gate_call", {}).get("degraded", ()))
-        # A vote that is decided needs no more voters.
-        fine = ("ok", "skipped", "cancelled") if outcome.aggregation == "vote" else ("ok", "skipped")
-        for number, calls in enumerate(layers, 1):
-            for call in calls:
-                where: dict[str, Any] = {"layer": number, "proposer": call["proposer"]}
-                if call.get("references_trimmed"):
-                    degraded.append(reason("references_trimmed", **where))
-                if call["status"] not in fine:
-                    degraded.append(reason(f"proposer_{call['status']}", **where))
-        if not self._references and not self._layer.is_skipped(self._state):
-            degraded.append(reason("aggregated_alone", layer=self._layer.number))
-        return degraded
 
     def _degraded_answer(self, outcome: Outcome, written: Attempt | None, answer: AIMessage) -> list[dict[str, Any]]:
         """List what went wrong from the references to the answer."""

@@ -20,17 +20,19 @@ from langchain_moa.state import GateCall, MoAState, ProposerCall
 
 
 class AskGate(AsyncNode[MoAState, Command[str]]):
-    """A node: on to the first layer, or to the aggregator alone."""
+    """A node: on to the first layer, or past all of them."""
 
-    def __init__(self, gate: Gate, *, layers: Sequence[Layer]) -> None:
+    def __init__(self, gate: Gate, *, layers: Sequence[Layer], otherwise: str) -> None:
         """Prepare the node.
 
         Args:
             gate: The user's.
             layers: The layers that are left out when the gate says no.
+            otherwise: The node that is next then.
         """
         self._gate = gate if isinstance(gate, Runnable) else RunnableLambda(gate)
         self._first = list(layers[0].nodes)
+        self._otherwise = otherwise
         self._skipped = {
             node: ProposerCall(
                 proposer=member.name,
@@ -58,7 +60,7 @@ class AskGate(AsyncNode[MoAState, Command[str]]):
             told["degraded"] = [reason("gate_model_failed", error) for error in errors.errors]
         if is_asked:
             return Command(update={"gate_call": told}, goto=self._first)
-        return Command(update={"gate_call": told, "calls": self._skipped}, goto="aggregator")
+        return Command(update={"gate_call": told, "calls": self._skipped}, goto=self._otherwise)
 
 
 class _ModelErrors(BaseCallbackHandler):

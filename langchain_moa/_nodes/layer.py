@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
+from langchain_moa._aggregation.outcome import reason
 from langchain_moa._messages.prompts import PROMPTS, Render, with_references, with_references_at_the_tail
 from langchain_moa._messages.trimming import fit_references
 from langchain_moa._models.members import Member, Participant
@@ -169,6 +170,29 @@ class Layer:
         asked = next((m.text for m in reversed(state["messages"]) if isinstance(m, HumanMessage)), "")
         seed = f"{self.options.shuffle_seed} {self.number} {asked}".encode("utf-8", "backslashreplace")
         return random.Random(seed).sample(items, len(items))
+
+
+def degraded_layers(layers: Sequence[Layer], state: MoAState, *, is_vote: bool = False) -> list[dict[str, Any]]:
+    """List what the proposers gave less than asked for, in the order in which it happened.
+
+    Args:
+        layers: All layers, first to last.
+        state: Of the graph after the last one.
+        is_vote: Whether their references have voted: a vote that is decided needs no more voters.
+    """
+    degraded = list(state.get("gate_call", {}).get("degraded", ()))
+    fine = ("ok", "skipped", "cancelled") if is_vote else ("ok", "skipped")
+    for layer in layers:
+        for call in layer.calls(state):
+            where: dict[str, Any] = {"layer": layer.number, "proposer": call["proposer"]}
+            if call.get("references_trimmed"):
+                degraded.append(reason("references_trimmed", **where))
+            if call["status"] not in fine:
+                degraded.append(reason(f"proposer_{call['status']}", **where))
+    last = layers[-1]
+    if not last.references(state) and not last.is_skipped(state):
+        degraded.append(reason("aggregated_alone", layer=last.number))
+    return degraded
 
 
 def _as_exception(error: Exception | str) -> Exception:

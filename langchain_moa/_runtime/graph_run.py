@@ -288,6 +288,22 @@ def foresee_run(
     return {**config, "callbacks": callbacks, "run_id": run_id}, run
 
 
+def surrounding_run() -> BaseRunManager:
+    """Return the run in which this is called, such as that of an agent's node or tool."""
+    config = ensure_config()
+    # As core opens a run there: under the run of LangSmith's `traceable`, where one is around.
+    around = AsyncCallbackManager.configure(
+        config.get("callbacks"), inheritable_tags=config.get("tags"), inheritable_metadata=config.get("metadata")
+    )
+    return BaseRunManager(
+        run_id=around.parent_run_id or uuid4(),
+        handlers=around.handlers,
+        inheritable_handlers=around.inheritable_handlers,
+        inheritable_tags=around.inheritable_tags,
+        inheritable_metadata=around.inheritable_metadata,
+    )
+
+
 def _outside() -> Context:
     """Return a copy of the context in which no LangChain or LangGraph run is around.
 

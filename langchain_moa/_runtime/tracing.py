@@ -17,6 +17,10 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
+
+# The base of `astream_events`' handler and of LangGraph's for `stream_mode="messages"`; there is no public mark of them
+# (langchain-core 1.8, langgraph 1.2).
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.langchain import LangChainTracer
 from langchain_core.tracers.log_stream import LogStreamCallbackHandler
@@ -66,6 +70,11 @@ class Audience:
         """
         handlers: list[Any] = [_WithoutUsage(h) if self.looks_inside(h) else h for h in self.handlers]
         run.handlers = handlers
+
+
+def watching(handlers: Iterable[BaseCallbackHandler]) -> HandlerTypes:
+    """Return the classes of the handlers that are no stream of the caller's, who gets the tokens of one model only."""
+    return tuple(type(handler) for handler in handlers if not isinstance(handler, _StreamingCallbackHandler))
 
 
 def count_usage(config: RunnableConfig) -> tuple[RunnableConfig, UsageMetadataCallbackHandler]:

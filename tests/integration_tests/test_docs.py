@@ -9,6 +9,7 @@ import pytest
 
 import langchain_moa
 from langchain_moa.server.app import create_app
+from tests.anthropic_server import AnthropicServer
 from tests.local_model import MISSING
 from tests.openai_server import OpenAIServer
 from tests.standard_model import answer
@@ -27,7 +28,7 @@ def snippets(path):
         yield pytest.param(code, id=f"{path.name}:{line}")
 
 
-DOCUMENTED = [ROOT / "README.md", *sorted(Path(langchain_moa.__file__).parent.rglob("*.py"))]
+DOCUMENTED = [ROOT / "README.md", ROOT / "docs/agents.md", *sorted(Path(langchain_moa.__file__).parent.rglob("*.py"))]
 SNIPPETS = [snippet for path in DOCUMENTED for snippet in snippets(path)]
 
 
@@ -40,13 +41,26 @@ def reply(body):
     return answer({**body, "tools": []}) if tools else answer(body)
 
 
+def reply_of_claude(body):
+    """Answer as `reply` does."""
+    results = str(body["messages"]).count("'tool_result'")
+    if results == len(body["tools"]):
+        return [{"type": "text", "text": "An umbrella."}]
+    tool = body["tools"][results]
+    arguments = {name: "rain" for name in tool["input_schema"]["properties"]}
+    return [{"type": "tool_use", "id": f"toolu_{results}", "name": tool["name"], "input": arguments}]
+
+
 @pytest.fixture
 def providers(together, monkeypatch):
-    """Stand in for Together and OpenAI."""
+    """Stand in for Together, OpenAI and Anthropic."""
     server: OpenAIServer = together(reply)
     monkeypatch.setenv("OPENAI_API_BASE", server.url)
-    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-    return server
+    with AnthropicServer(reply_of_claude) as anthropic:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", anthropic.url)
+        for provider in ("OPENAI", "ANTHROPIC"):
+            monkeypatch.setenv(f"{provider}_API_KEY", "test-key")
+        yield server
 
 
 def test_the_readme_has_snippets():

@@ -23,6 +23,7 @@ EXTRAS = (
     "starlette",
     "uvicorn",
     "prometheus_client",
+    "langchain",
 )
 
 
@@ -82,6 +83,7 @@ TIERS = (
     "chat_models",
     "gates",
     "registration",
+    "middleware",
 )
 
 

@@ -23,6 +23,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from openai import BadRequestError
 
 from langchain_moa import ChatMoA
+from langchain_moa.middleware import MoAMiddleware
 from tests.integration_tests.observability.conftest import run_snippet
 from tests.langsmith_server import LangSmithServer, Run
 from tests.openai_server import OpenAIServer, Reply
@@ -321,6 +322,36 @@ def test_events_v3_of_a_graph_around_the_mixture_are_one_tree(by_environment, pr
     state = asyncio.run(watch()) if asynchronous else graph.stream_events({"messages": "Go."}, version="v3").output
     wait_for_all_tracers()
     assert_whole(by_environment, state["messages"][-1])
+
+
+@pytest.mark.parametrize("when", ["user_turn", "tool"])
+def test_a_panel_beside_an_agents_model_is_in_the_agents_tree_and_counted_once(by_environment, together, ask, when):
+    consult = {"name": "consult_panel", "arguments": '{"question": "Go?"}'}
+
+    def act(body: dict[str, Any]) -> Reply:
+        calls = when == "tool" and body["model"] == "lab/writer" and body["messages"][-1]["role"] == "user"
+        call = {"id": "call_1", "type": "function", "function": consult}
+        return Reply(text=None, tool_calls=(call,), usage=USAGE) if calls else answer(body)
+
+    server = together(act)
+    streaming = {"stream_mode": "messages"} if "stream" in ask.__name__ else {}
+    own = ChatOpenAI(model="lab/writer", base_url=server.url, api_key="k", stream_usage=True)
+    panel = MoAMiddleware(proposers=["lab/a", "lab/b"], when=when)
+    ask(create_agent(own, middleware=[panel]), {"messages": [HumanMessage("Go.")]}, **streaming)
+    wait_for_all_tracers()
+    (root,) = by_environment.roots()
+    assert root["name"] == "LangGraph"
+    tree = by_environment.tree()
+    (start,) = [index for index, line in enumerate(tree) if line[2] == "panel"]
+    depth, inside = tree[start][0], ["layer_1_proposer_01", "a", "layer_1_proposer_02", "b", "references"]
+    assert [(line[0] - depth, line[2]) for line in tree[start + 1 : start + 6]] == list(
+        zip([1, 2, 1, 2, 1], inside, strict=True)
+    )
+    above = next(name for level, _, name in reversed(tree[:start]) if level < depth)
+    assert above.endswith("wrap_model_call") if when == "user_turn" else above == "consult_panel"
+    assert len(server.requests) == len([line for line in tree if line[1] == "llm"]) == (4 if when == "tool" else 3)
+    assert total(by_environment)["total_tokens"] == 15 * len(server.requests)
+    assert all(run["end_time"] and not run.get("error") for run in by_environment.runs.values())
 
 
 def test_in_an_agent_there_is_one_tree_with_every_call(by_environment, providers, ask):
