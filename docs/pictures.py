@@ -8,7 +8,7 @@ repository, with Chromium or Chrome on the machine:
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import subprocess
 import sys
@@ -25,21 +25,18 @@ from playwright.sync_api import Browser, sync_playwright
 
 from langchain_moa import ChatMoA
 from tests.chromium import CHROMIUM
+from tests.cookbook import RUN, replay
 from tests.openai_server import OpenAIServer, Reply
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs/pages/images"
-RUN = json.loads((ROOT / "tests/data/cookbook_replay.json").read_text())
 SIZE = {"width": 1280, "height": 800}
 
 
-def replay(body: dict[str, Any]) -> Reply:
-    """Answer as the cookbook's models did; the aggregator is known by its system message."""
-    if body["messages"][0]["role"] == "system":
-        return Reply(text=RUN["aggregator"]["text"], token_delay=0.002)
-    proposal = next(proposal for proposal in RUN["proposals"] if proposal["model"] == body["model"])
-    finish_reason = "length" if "WizardLM" in body["model"] else "stop"
-    return Reply(text=proposal["text"], finish_reason=finish_reason, delay=len(proposal["text"]) / 1500)
+def at_their_pace(body: dict[str, Any]) -> Reply:
+    """Answer as the cookbook's models did, a long answer more slowly than a short one."""
+    reply = replay(body)
+    return dataclasses.replace(reply, delay=len(reply.text or "") / 1500, token_delay=0.002)
 
 
 @contextmanager
@@ -47,7 +44,7 @@ def running(command: list[str], url: str) -> Iterator[None]:
     """Run a server until the pictures are made."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        end = monotonic() + 120
+        end = monotonic() + 300
         while True:
             try:
                 urlopen(url).close()
@@ -76,7 +73,10 @@ def trace(browser: Browser, path: Path) -> None:
         experiment = mlflow.get_experiment_by_name("Default").experiment_id
         (found,) = MlflowClient().search_traces([experiment])
         url = "http://127.0.0.1:5005"
-        with running([sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", "5005"], url):
+        with running(
+            [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", "5005", "--workers", "1"],
+            url,
+        ):
             page = browser.new_page(viewport=SIZE)
             page.goto(f"{url}/#/experiments/{experiment}/traces?selectedEvaluationId={found.info.trace_id}")
             page.get_by_text("layer_1_proposer_01").first.wait_for(timeout=60_000)
@@ -101,7 +101,7 @@ def page_of_moa_serve(browser: Browser, path: Path) -> None:
 def main() -> None:
     """Make all pictures."""
     IMAGES.mkdir(exist_ok=True)
-    with OpenAIServer(replay) as server, sync_playwright() as playwright:
+    with OpenAIServer(at_their_pace) as server, sync_playwright() as playwright:
         os.environ.update(TOGETHER_API_KEY="unused", TOGETHER_API_BASE=server.url)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         trace(browser, IMAGES / "trace.png")

@@ -23,8 +23,6 @@ def snippets(path):
     text = path.read_text()
     for found in SNIPPET.finditer(text):
         code = re.sub(rf"^{found[1]}", "", found[2], flags=re.MULTILINE)
-        if code.startswith("--8<--"):
-            continue  # an example, which the site shows in this place
         line = text[: found.start()].count("\n") + 1
         yield pytest.param(code, id=f"{path.name}:{line}")
 
@@ -97,7 +95,7 @@ def test_every_example_that_a_page_shows_is_there():
     assert all((ROOT / name).is_file() for name in shown)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "examples/langgraph_app/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_a_link_into_the_repository_leads_somewhere(page):
     """Links within the site are checked by its strict build."""
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", (ROOT / page).read_text())
