@@ -1,6 +1,7 @@
-.PHONY: help setup format lint type test test-fast test-one test-lowest test-heavy check build
+.PHONY: help setup format lint type test test-fast test-one test-lowest test-heavy docs docs-serve check build
 
 RUN = uv run --extra all --group weights
+DOCS = uv run --isolated --only-group docs mkdocs
 # Side by side, one process per core; the tests of one file stay together.
 SIDE_BY_SIDE = -n auto --dist loadfile
 
@@ -38,6 +39,12 @@ test-lowest:  ## Run the unit tests with the lowest versions that pyproject.toml
 test-heavy:  ## Run the tests that need large packages: MLflow, and agents of other packages.
 	$(RUN) --group mlflow --group ecosystem pytest \
 		tests/integration_tests/observability/test_mlflow.py tests/integration_tests/test_side_by_side.py
+
+docs:  ## Build the documentation site into docs/site; a warning is an error.
+	NO_MKDOCS_2_WARNING=1 $(DOCS) build --strict -f docs/mkdocs.yml
+
+docs-serve:  ## Show the documentation site while you write it.
+	$(DOCS) serve -f docs/mkdocs.yml
 
 check: lint type test  ## What continuous integration runs.
 

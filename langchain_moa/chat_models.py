@@ -172,6 +172,9 @@ class ChatMoA(MoAOptions, BaseChatModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return Description.of(self).brief()
 
+    def _repr_html_(self) -> str:
+        return Description.of(self).html()
+
     @property
     def nesting(self) -> int:
         """How many mixtures there are inside of one another, this one included."""

@@ -6,11 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Self
 
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 from langchain_moa._models.factory import model_name
+from langchain_moa.display import draw_mixture
 from langchain_moa.lineups import get_lineup
 from langchain_moa.options import MoAOptions, ProposerLike
 from langchain_moa.proposers import Proposer
@@ -74,6 +76,11 @@ class Description:
         else:
             taking_part = [("layers", layers)]
         return [("model", self.options.model), *taking_part, ("aggregator", self.aggregator)]
+
+    def html(self) -> str:
+        """Return it for a notebook: a drawing, and the text below."""
+        drawing = draw_mixture([_with_counts(layer) for layer in self.layers], self.aggregator)
+        return f"{drawing}<pre>{escape(str(self))}</pre>"
 
     def _aggregation(self) -> str:
         text = self.aggregation

@@ -28,7 +28,13 @@ def snippets(path):
         yield pytest.param(code, id=f"{path.name}:{line}")
 
 
-DOCUMENTED = [ROOT / "README.md", ROOT / "docs/agents.md", *sorted(Path(langchain_moa.__file__).parent.rglob("*.py"))]
+PAGES = sorted((ROOT / "docs/pages").rglob("*.md"))
+# The guides to observability are run with the packages that they are about, in `observability/`.
+DOCUMENTED = [
+    ROOT / "README.md",
+    *(page for page in PAGES if page.parent.name != "observability"),
+    *sorted(Path(langchain_moa.__file__).parent.rglob("*.py")),
+]
 SNIPPETS = [snippet for path in DOCUMENTED for snippet in snippets(path)]
 
 
@@ -90,13 +96,23 @@ def test_an_example_runs(example, providers, capsys, tmp_path, monkeypatch):
     assert len(capsys.readouterr().out.splitlines()) >= 1
 
 
-def test_the_readmes_options_and_line_ups_are_all_there_are():
-    from langchain_core.language_models import BaseChatModel
-
-    from langchain_moa import ChatMoA
+def test_the_line_ups_of_the_reference_are_all_there_are():
     from langchain_moa.lineups import LINEUPS
 
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"| `{name}` |" in readme for name in LINEUPS)
-    fields = set(ChatMoA.model_fields) - set(BaseChatModel.model_fields)
-    assert all(f"`{name}`" in readme for name in fields)
+    reference = (ROOT / "docs/pages/reference/proposers.md").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", reference, re.MULTILINE) == list(LINEUPS)
+
+
+def test_every_example_that_a_page_shows_is_there():
+    shown = [Path(name) for page in PAGES for name in re.findall(r'--8<-- "(.*?)"', page.read_text())]
+    assert len(shown) > 5
+    assert all((ROOT / name).is_file() for name in shown)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_a_link_into_the_repository_leads_somewhere(page):
+    """Links within the site are checked by its strict build."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", (ROOT / page).read_text())
+    assert links
+    for link in links:
+        assert ((ROOT / page).parent / link).exists(), link

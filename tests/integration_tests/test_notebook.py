@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
+
+from tests.cookbook import RUN, replay
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -29,3 +34,24 @@ def test_every_way_of_asking_works_in_a_notebook():
     nbclient.NotebookClient(notebook, timeout=100).execute()
     printed = ["".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells]
     assert printed == ["", *["the answer\n"] * 4]
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_the_cookbooks_notebook_runs_and_shows_what_it_shows_in_the_repository(together):
+    together(replay)
+    notebook = nbformat.read(EXAMPLES / "mixture_of_agents_under_the_hood.ipynb", as_version=4)
+    kept = [printed_by(cell) for cell in notebook.cells]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("8000", port)
+    nbclient.NotebookClient(notebook, timeout=250, coalesce_streams=True).execute()
+    printed = [printed_by(cell).replace(port, "8000") for cell in notebook.cells]
+    assert printed == kept
+    assert sum(RUN["aggregator"]["text"] in text for text in printed) == 3  # asked, streamed, and through the endpoint
+
+
+def printed_by(cell):
+    return "".join(output.get("text", "") for output in cell.get("outputs", ()))

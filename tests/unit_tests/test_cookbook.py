@@ -1,23 +1,11 @@
 """The run that Together recorded in its cookbook, replayed over HTTP: the first thing that must work."""
 
-import json
 from functools import reduce
 from operator import add
-from pathlib import Path
 
 from langchain_moa import ChatMoA
 from langchain_moa._messages.prompts import AGGREGATE_AND_SYNTHESIZE
-from tests.openai_server import Reply
-
-RUN = json.loads((Path(__file__).parents[1] / "data" / "cookbook_replay.json").read_text())
-
-
-def replay(body):
-    """Answer as the models did: the aggregator is one of the proposers, and is known by its system message."""
-    if body["messages"][0]["role"] == "system":
-        return RUN["aggregator"]["text"]
-    proposal = next(p for p in RUN["proposals"] if p["model"] == body["model"])
-    return Reply(text=proposal["text"], finish_reason="length" if "WizardLM" in body["model"] else "stop")
+from tests.cookbook import RUN, replay
 
 
 def test_the_cookbooks_run_ends_in_the_right_answer(ask, together):

@@ -68,6 +68,7 @@ def imports_of(module):
 # From the ground up: a module or folder may import from its own tier's name and from those before it.
 TIERS = (
     "exceptions",
+    "display",
     "_messages",
     "answer_keys",
     "proposers",

@@ -20,7 +20,7 @@ from tests.conftest import Ask
 from tests.openai_server import OpenAIServer, Reply
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 8, "total_tokens": 19}
-GUIDE = Path(__file__).parents[3] / "docs" / "observability.md"
+GUIDES = Path(__file__).parents[3] / "docs/pages/how-to/observability"
 
 Use = Callable[..., None]
 """Ask a mixture once, in one of the ways and places: `use(model, config)`."""
@@ -91,7 +91,8 @@ def installed(name: str) -> ModuleType:
 
 
 def run_snippet(heading: str) -> None:
-    """Run what docs/observability.md shows under a heading."""
-    section = GUIDE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    """Run what the guides in docs/pages/how-to/observability show under a heading."""
+    sections = re.split(r"^#+ ", "\n".join(map(Path.read_text, sorted(GUIDES.glob("*.md")))), flags=re.MULTILINE)
+    (section,) = (section for section in sections if section.startswith(f"{heading}\n"))
     (code,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-    exec(compile(code, f"{GUIDE.name}, {heading}", "exec"), {"__name__": "__main__"})
+    exec(compile(code, heading, "exec"), {"__name__": "__main__"})
