@@ -22,7 +22,7 @@ TOOLS = [{"type": "function", "function": {"name": "look_up", "description": "Lo
 
 
 def council(together, votes, **options):
-    """Start a server of proposers p1, p2, ... who vote, or reply as told; return it and the options of their mixture."""
+    """Start a server of proposers p1, p2, ... who vote, or reply as told; return it and their mixture's options."""
     names = [f"lab/p{number}" for number in range(1, len(votes) + 1)]
     replies = [f"It is {vote}." if isinstance(vote, int) else vote for vote in votes]
     server = together({**dict(zip(names, replies, strict=True)), "lab/writer": "written"})
