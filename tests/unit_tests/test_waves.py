@@ -318,6 +318,21 @@ def votes_needed(votes):
     return len(votes)
 
 
+def test_a_vote_that_is_interrupted_after_each_wave_is_closed_by_all_of_its_votes():
+    members = [ScriptedChatModel(reply="It is 1.") for _ in range(9)]
+    graph = create_moa_graph(
+        proposers=members, aggregator=ScriptedChatModel(), aggregation="vote", wave=1, confidence=0.95
+    ).compile(checkpointer=InMemorySaver(), interrupt_before=["next_wave"])
+    state = graph.invoke({"messages": "Q"}, THREAD)
+    waves = 1
+    while graph.get_state(THREAD).next:
+        state = graph.invoke(None, THREAD)
+        waves += 1
+    assert state["messages"][-1].text == "It is 1."
+    assert waves == 5  # four of a proposer each, and the answer
+    assert [len(member.seen) for member in members] == [1] * 4 + [0] * 5
+
+
 def test_a_new_question_after_an_abandoned_vote_counts_none_of_its_votes():
     never = threading.Event()
     slow = ScriptedChatModel(reply="It is 1.", waits_for=never)
