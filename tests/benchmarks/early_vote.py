@@ -183,7 +183,7 @@ async def measured(setting: Setting, *, questions: int, seed: int = 1) -> tuple[
 
 _WIDTH, _HEIGHT = 760, 430
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 62, 56
-_LOWEST, _HIGHEST = 0.76, 0.98
+_LOWEST, _HIGHEST = 0.76, 1.0
 # Of one middle lightness, which dark and light pages both let through; a viewer's own theme need not reach a picture.
 _STYLE = """
   text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #768390 }
