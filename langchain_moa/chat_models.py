@@ -126,7 +126,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
         self._add_version("langchain-moa", _VERSION)
         # Without `checkpointer=False` a graph around this model would keep every proposal in its database.
         compiled = graph.compile(checkpointer=False, name="MoA")
-        self._graph = compiled.with_config(recursion_limit=len(graph.nodes) + 2)
+        self._graph = compiled.with_config(recursion_limit=2 * len(graph.nodes) + 2)
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -13,15 +13,19 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
+from pydantic import BaseModel, Field
 
+from langchain_moa._aggregation.outcome import UnusableReplyError
 from langchain_moa._messages.conversation import adviser_view, reference_text
 from langchain_moa._messages.endings import ending
+from langchain_moa._messages.prompts import IS_IT_EASY, with_system
 from langchain_moa._models.factory import build_model, without_streaming
+from langchain_moa._models.members import Participant
 from langchain_moa.answer_keys import AnswerKey, answer_of, final_answer
 
-# What a question that two cheap models agree on should take at most.
-_SCOUTS_TOKENS = 1024
-_SCOUTS_SECONDS = 30.0
+# What the call of a gate should take at most.
+_MAX_TOKENS = 1024
+_SECONDS = 30.0
 
 SMALL_TALK = (
     *("hi", "hello", "hey", "good morning", "good afternoon", "good evening", "good night", "how are you", "what's up"),
@@ -70,11 +74,60 @@ def unless_scouts_agree(
 
 def _scout(model: str | Runnable[Any, Any], answer_key: AnswerKey) -> Runnable[Any, Any]:
     """Return who answers a conversation with what its text comes to, or with `None`."""
-    if isinstance(model, str):
-        model = build_model(model, temperature=None, max_tokens=_SCOUTS_TOKENS, timeout=_SCOUTS_SECONDS)
     read = RunnableLambda(partial(_read, answer_key=answer_key), name="answer_key")
-    asked: Runnable[Any, Any] = without_streaming(model) | read
+    asked: Runnable[Any, Any] = without_streaming(_built(model)) | read
     return RunnableLambda(partial(adviser_view, tools=())) | asked.with_fallbacks([RunnableLambda(_nothing)])
+
+
+class Difficulty(BaseModel):
+    """How hard it is to answer the user's latest message well."""
+
+    is_easy: bool = Field(description="Whether one capable model alone would almost certainly answer it well.")
+
+
+def unless_easy(model: str | Runnable[Any, Any]) -> Runnable[Any, bool]:
+    """Return a gate that asks a cheap model first, and the proposers unless it says that the question is easy.
+
+    It is one call, with a schema. When it fails, or its reply can't be used, the proposers are asked and the answer's
+    metadata names the failure in `degraded`. What the call used is in `response_metadata["moa"]["gate"]["usage"]`, by
+    model name, and in the answer's `usage_metadata`.
+
+    Args:
+        model: A model string, or a chat model whose `with_structured_output` works.
+
+    Raises:
+        ValueError: The model takes no schema.
+    """
+    asked = Participant.of(without_streaming(_built(model)))
+    try:
+        structured: Runnable[Any, Any] = asked.model.with_structured_output(Difficulty)  # type: ignore[attr-defined]
+    except (AttributeError, NotImplementedError):
+        msg = f"{asked.model_name!r} can't answer in a schema: give unless_easy a chat model that can."
+        raise ValueError(msg) from None
+    show = RunnableLambda(partial(_to_grade, reader=asked), name="show")
+    decide: Runnable[Any, bool] = structured | RunnableLambda(_is_hard, name="is_hard")
+    return show | decide.with_fallbacks([RunnableLambda(_ask_them)])
+
+
+def _to_grade(messages: Sequence[BaseMessage], *, reader: Participant) -> list[BaseMessage]:
+    return with_system(reader.takes(adviser_view(messages, ())), IS_IT_EASY)
+
+
+def _is_hard(reply: Any) -> bool:
+    if not isinstance(reply, Difficulty):
+        msg = "it does not fit the schema"
+        raise UnusableReplyError(msg)
+    return not reply.is_easy
+
+
+def _ask_them(_: Any) -> bool:
+    return True
+
+
+def _built(model: str | Runnable[Any, Any]) -> Runnable[Any, Any]:
+    if isinstance(model, str):
+        return build_model(model, temperature=None, max_tokens=_MAX_TOKENS, timeout=_SECONDS)
+    return model
 
 
 def _read(reply: Any, *, answer_key: AnswerKey) -> Any:

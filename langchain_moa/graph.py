@@ -15,6 +15,7 @@ from langchain_moa._nodes.gate import AskGate
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._nodes.proposer import AskProposer
 from langchain_moa._nodes.references import CollectReferences
+from langchain_moa._nodes.wave import AskWave
 from langchain_moa.answer_keys import AnswerKey, final_answer, matching
 from langchain_moa.lineups import RESERVE
 from langchain_moa.options import Gate, MoAOptions, ProposerLike
@@ -45,6 +46,8 @@ def create_moa_graph(
     aggregation: Literal["synthesize", "select", "vote", "analyze"] = "synthesize",
     debias: bool = False,
     answer_key: AnswerKey | str | None = None,
+    wave: int | None = None,
+    confidence: float | None = None,
     window: int | None = None,
     reserve: int = RESERVE,
     prompt: Literal["paper", "fenced"] = "paper",
@@ -90,7 +93,7 @@ def build_graph(
     gate = None if isinstance(options.fan_out, str) else options.fan_out
     if gate is not None:
         ask_gate = AskGate(gate, layers=layers, otherwise=end)
-        destinations = (*layers[0].nodes, end)
+        destinations = (*layers[0].entry, end)
         graph.add_node("gate", ask_gate, metadata={"moa_role": "gate"}, destinations=destinations)
         graph.add_edge(START, "gate")
     for before, layer in zip([None, *layers[:-1]], layers, strict=True):
@@ -98,7 +101,10 @@ def build_graph(
             ask = AskProposer(member, layer=layer, node=node, before=before, answer_key=answer_key)
             metadata = {"moa_role": "proposer", "moa_layer": layer.number, "moa_proposer": member.name}
             graph.add_node(node, ask, metadata=metadata)
-            if before or gate is None:  # a gate goes to the first layer by itself
+        if layer.comes_in_waves:
+            _add_waves(graph, layer, answer_key, end=end)
+        if before or gate is None:  # a gate goes to the first layer by itself
+            for node in layer.entry:
                 graph.add_edge(previous, node)
         previous = list(layer.nodes)
     if end == "aggregator":
@@ -108,5 +114,15 @@ def build_graph(
     else:
         last = CollectReferences(layers)
     graph.add_node(end, last, metadata={"moa_role": end})
-    graph.add_edge(previous, end)
+    if not layers[-1].comes_in_waves:  # after the last wave its node goes on by itself
+        graph.add_edge(previous, end)
     return graph
+
+
+def _add_waves(graph: StateGraph[Any, Any, Any, Any], layer: Layer, answer_key: AnswerKey, *, end: str) -> None:
+    """Have the proposers of a layer asked a few at a time."""
+    for name, goes_to in (("first_wave", layer.nodes), ("next_wave", [*layer.nodes, end])):
+        ask = AskWave(layer, is_first=name == "first_wave", answer_key=answer_key, otherwise=end)
+        graph.add_node(name, ask, metadata={"moa_role": "wave"}, destinations=tuple(goes_to))
+    for node in layer.nodes:
+        graph.add_edge(node, "next_wave")

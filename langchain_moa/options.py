@@ -107,8 +107,8 @@ class MoAOptions(BaseModel):
     """Seconds that slower proposers still get once the quorum is reached; then they are cancelled."""
 
     deadline: float | None = Field(default=None, gt=0)
-    """Seconds for the whole call, to the aggregator's last token. Each layer may use an even share of the time that is
-    left, so that the aggregator always has some. Default: none."""
+    """Seconds for the whole call, to the aggregator's last token. Each layer, and each wave of a vote, may use an even
+    share of the time that is left, so that the aggregator always has some. Default: none."""
 
     first_token_timeout: float | None = Field(default=None, gt=0)
     """Seconds until the aggregator's first token, including retries; then the next of `fallback_aggregators` is tried.
@@ -134,6 +134,14 @@ class MoAOptions(BaseModel):
     r"""For `aggregation="vote"`: a function from a proposal's text to its answer (see `langchain_moa.answer_keys`), or
     a regular expression whose first group, or whole match, is the answer. Default: the last `\boxed{}`, else an option
     letter, else a number."""
+
+    wave: int | None = Field(default=None, ge=1)
+    """For `aggregation="vote"`: number of proposers that are asked at a time, in the order given; the next ones only
+    while the vote is open. With 5 and `Proposer(samples=5)` it is ModelSwitch (arXiv 2504.00762). Default: all."""
+
+    confidence: float | None = Field(default=None, gt=0.5, lt=1)
+    """For `aggregation="vote"`: probability of the leader's lead that closes the vote, such as 0.95
+    (Adaptive-Consistency, arXiv 2305.11860). Default: none, and the vote closes when the leader can't be overtaken."""
 
     window: int | None = Field(default=None, ge=2)
     """Maximum number of references that one call sees; with more of them they are aggregated in passes (Self-MoA-Seq,
@@ -229,9 +237,10 @@ class MoAOptions(BaseModel):
         if self.debias and self.aggregation != "select":
             msg = f"debias is for aggregation='select', not {self.aggregation!r}."
             raise ValueError(msg)
-        if self.answer_key is not None and self.aggregation != "vote":
-            msg = f"answer_key is for aggregation='vote', not {self.aggregation!r}."
-            raise ValueError(msg)
+        for name in ("answer_key", "wave", "confidence"):
+            if getattr(self, name) is not None and self.aggregation != "vote":
+                msg = f"{name} is for aggregation='vote', not {self.aggregation!r}."
+                raise ValueError(msg)
         if isinstance(self.answer_key, str):
             matching(self.answer_key)
         if self.window is not None and self.reserve >= self.window:

@@ -53,6 +53,19 @@ class Failure(TypedDict):
     error: Exception | str
 
 
+class Wave(TypedDict):
+    """What there is before the next proposers of a vote are asked."""
+
+    before: list[Reference]
+    """What the layer before gave: each wave sees it."""
+
+    references: list[Reference]
+    """What the earlier waves gave."""
+
+    failures: list[Failure]
+    """Which proposers of the earlier waves gave nothing."""
+
+
 class GateCall(TypedDict):
     """What the gate decided."""
 
@@ -77,6 +90,9 @@ class MoAState(MessagesState):
 
     calls: Annotated[dict[str, ProposerCall], operator.or_]
     """By node, so that a turn writes over the one before."""
+
+    wave: Wave
+    """With `wave`: what the earlier waves gave, until the vote is closed."""
 
     gate_call: GateCall
     """With a gate in `fan_out`: what it decided."""

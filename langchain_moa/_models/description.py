@@ -12,6 +12,8 @@ from typing import Any, Self
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 from langchain_moa._models.factory import model_name
+from langchain_moa._runtime.ballot import Ballot
+from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.display import draw_mixture
 from langchain_moa.lineups import get_lineup
 from langchain_moa.options import MoAOptions, ProposerLike
@@ -93,7 +95,20 @@ class Description:
         asked = sum(sum(layer.values()) for layer in self.layers)
         references = sum(self.layers[-1].values()) if self.layers else 0
         least, most = self._aggregator_calls(references)
-        return f"{asked + least}" if least == most else f"{asked + least} to {asked + most}"
+        least, most = asked + least - self._spared(references), asked + most
+        return f"{least}" if least == most else f"{least} to {most}"
+
+    def _spared(self, voters: int) -> int:
+        """Return how many proposers of the last layer are not asked when those before them agree."""
+        options = self.options
+        if options.wave is None:
+            return 0
+        for asked in range(options.wave, voters, options.wave):
+            ballot = Ballot(voters, confidence=options.confidence, votes=["the same"] * asked)
+            enough = asked >= needed_references(options.quorum, voters)
+            if enough or (ballot.is_decided and asked >= options.min_references):
+                return voters - asked
+        return 0
 
     def _aggregator_calls(self, references: int) -> tuple[int, int]:
         writing = _passes(references, self.window, self.options.reserve)

@@ -48,7 +48,11 @@ class _Connection:
         """Note the connection when it is made: httpx's `trace` extension."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._stream = info["return_value"]
-            check_not_left_behind()
+            try:
+                check_not_left_behind()
+            except BaseException:
+                self._stream.close()  # httpcore drops a connection whose tracer raises, and leaves it open
+                raise
 
     def shut_down(self) -> None:
         """End what a thread is reading; closing the socket would not wake it."""

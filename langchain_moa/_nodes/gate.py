@@ -16,7 +16,7 @@ from langchain_moa._runtime.call_context import call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
 from langchain_moa._runtime.tracing import count_usage
 from langchain_moa.options import Gate
-from langchain_moa.state import GateCall, MoAState, ProposerCall
+from langchain_moa.state import GateCall, MoAState
 
 
 class AskGate(AsyncNode[MoAState, Command[str]]):
@@ -31,21 +31,9 @@ class AskGate(AsyncNode[MoAState, Command[str]]):
             otherwise: The node that is next then.
         """
         self._gate = gate if isinstance(gate, Runnable) else RunnableLambda(gate)
-        self._first = list(layers[0].nodes)
+        self._first = layers[0].entry
         self._otherwise = otherwise
-        self._skipped = {
-            node: ProposerCall(
-                proposer=member.name,
-                model=member.model_name,
-                status="skipped",
-                finish_reason=None,
-                seconds=0.0,
-                usage=None,
-                error=None,
-            )
-            for layer in layers
-            for node, member in zip(layer.nodes, layer.members, strict=True)
-        }
+        self._skipped = {node: call for layer in layers for node, call in layer.skipped(layer.nodes).items()}
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
         """Ask the gate."""

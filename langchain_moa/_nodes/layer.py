@@ -18,6 +18,7 @@ from langchain_moa._models.members import Member, Participant
 from langchain_moa._runtime.ballot import Ballot
 from langchain_moa._runtime.call_context import CallContext, Event
 from langchain_moa._runtime.layer_clock import LayerClock, needed_references
+from langchain_moa._runtime.run_state import RunState
 from langchain_moa._runtime.turn_references import Turn, turn_references
 from langchain_moa.exceptions import MoAError, ProposersFailedError, describe
 from langchain_moa.options import MoAOptions
@@ -53,6 +54,16 @@ class Layer:
         """Whether the layer's references vote on the answer."""
         return self.options.aggregation == "vote" and self.number == self.of
 
+    @cached_property
+    def comes_in_waves(self) -> bool:
+        """Whether the layer's proposers are asked a few at a time."""
+        return self.votes and self.options.wave is not None and self.options.wave < len(self.members)
+
+    @cached_property
+    def entry(self) -> list[str]:
+        """Names of the nodes with which the layer begins."""
+        return ["first_wave"] if self.comes_in_waves else self.nodes
+
     def references(self, state: MoAState) -> list[Reference]:
         """Return what the layer gave, in the order in which it is shown.
 
@@ -74,7 +85,8 @@ class Layer:
 
     def complete(self, references: Sequence[Reference], state: MoAState) -> list[Reference]:
         """Return the references that are whole: what was cut off or filtered is no candidate and has no vote."""
-        whole = {call["proposer"] for call in self.calls(state) if call["status"] == "ok"}
+        calls = [state["calls"][node] for node in self.nodes if node in state["calls"]]  # not all, between waves
+        whole = {call["proposer"] for call in calls if call["status"] == "ok"}
         return [reference for reference in references if reference["proposer"] in whole]
 
     def calls(self, state: MoAState) -> list[ProposerCall]:
@@ -90,6 +102,22 @@ class Layer:
         """Tell whether the gate left the layer out."""
         return all(call["status"] == "skipped" for call in self.calls(state))
 
+    def skipped(self, nodes: Sequence[str]) -> dict[str, ProposerCall]:
+        """Return by node what becomes of proposers that are not asked."""
+        return {
+            node: ProposerCall(
+                proposer=member.name,
+                model=member.model_name,
+                status="skipped",
+                finish_reason=None,
+                seconds=0.0,
+                usage=None,
+                error=None,
+            )
+            for node, member in zip(self.nodes, self.members, strict=True)
+            if node in nodes
+        }
+
     def turn(self, state: MoAState, context: CallContext) -> Turn | None:
         """Return the user turn that a run belongs to; `None` when the proposers are asked at every call."""
         fan_out, run = self.options.fan_out, state["run"]
@@ -101,24 +129,35 @@ class Layer:
         return run.turn
 
     def clock(self, state: MoAState, turn: Turn | None, *, is_vote: bool) -> LayerClock:
-        """Return the layer's clock in a run, which starts with the first of its proposers.
-
-        With a deadline, each layer may use an even share of the time that is left; the aggregator gets what they
-        leave, a share at least.
-        """
-        run, options, size = state["run"], self.options, len(self.members)
-        if (clock := run.clocks.get(self.number)) is None:
+        """Return the layer's clock in a run, which starts with the first of its proposers."""
+        if (clock := state["run"].clocks.get(self.number)) is None:
             known = turn.known if turn else {}
             statuses = [known[node]["calls"][node]["status"] for node in self.nodes if node in known]
-            left = None if options.deadline is None else run.started + options.deadline - monotonic()
-            clock = run.clocks[self.number] = LayerClock(
-                needed=size if options.quorum is None else needed_references(options.quorum, size),
-                grace=options.grace,
-                closes_in=None if left is None else left / (self.of - self.number + 2),
-                reused=statuses.count("ok"),
-                ballot=Ballot(size) if is_vote else None,
-                at_least=options.min_references,
-            )
+            # Of votes that it does not see, a ballot may not say how probable the lead is.
+            confidence = None if known or self.comes_in_waves else self.options.confidence
+            ballot = Ballot(len(self.members), confidence=confidence) if is_vote else None
+            clock = self.start_clock(state["run"], reused=statuses.count("ok"), ballot=ballot)
+        return clock
+
+    def start_clock(
+        self, run: RunState, *, reused: int, finished: int | None = None, ballot: Ballot | None, waves: int = 1
+    ) -> LayerClock:
+        """Start the layer's clock in a run, anew for each wave. See `LayerClock`.
+
+        With a deadline, each layer and each of the `waves` to come may use an even share of the time that is left; the
+        aggregator gets what they leave, a share at least.
+        """
+        options, size = self.options, len(self.members)
+        left = None if options.deadline is None else run.started + options.deadline - monotonic()
+        clock = run.clocks[self.number] = LayerClock(
+            needed=size if options.quorum is None else needed_references(options.quorum, size),
+            grace=options.grace,
+            closes_in=None if left is None else left / (self.of - self.number + 1 + waves),
+            reused=reused,
+            finished=finished,
+            ballot=ballot,
+            at_least=options.min_references,
+        )
         return clock
 
     def place(

@@ -38,6 +38,7 @@ class LayerClock:
         grace: float = 0,
         closes_in: float | None = None,
         reused: int = 0,
+        finished: int | None = None,
         ballot: Ballot | None = None,
         at_least: int = 0,
     ) -> None:
@@ -47,7 +48,8 @@ class LayerClock:
             needed: Number of complete references that close it.
             grace: Seconds between the last of the needed references and the close.
             closes_in: Seconds after which it closes in any case.
-            reused: Number of references that are there already.
+            reused: Number of complete references that are there already.
+            finished: Number of proposers that have finished already. Default: `reused`.
             ballot: Of a layer that votes; a decided vote closes the layer too.
             at_least: Number of complete references without which no vote closes it.
         """
@@ -55,12 +57,15 @@ class LayerClock:
         self._needed = needed
         self._at_least = at_least
         self._good = reused
-        self._finished = reused
+        self._finished = reused if finished is None else finished
         self._grace = grace
         self._loop = asyncio.get_running_loop()
         self._closes_at = math.inf if closes_in is None else self._loop.time() + closes_in
         self._timeouts: set[asyncio.Timeout] = set()
-        if reused >= needed:
+        self.is_settled = False
+        """Whether enough references or a decided vote close the layer, and not just the time."""
+
+        if reused >= needed or self._is_voted():
             self._close()
 
     def finish(self, *, is_good: bool, vote: Hashable | None = None) -> int:
@@ -73,14 +78,18 @@ class LayerClock:
         self._good += is_good
         if self._ballot:
             self._ballot.cast(vote)
-        if self._ballot and self._ballot.is_decided and self._good >= self._at_least:
+        if self._is_voted():
             self._close()
         elif is_good and self._good == self._needed:
             self._close(after=self._grace)
         return self._finished
 
+    def _is_voted(self) -> bool:
+        return self._ballot is not None and self._ballot.is_decided and self._good >= self._at_least
+
     def _close(self, *, after: float = 0) -> None:
         """Close the layer in `after` seconds, if it does not close before."""
+        self.is_settled = True
         self._closes_at = min(self._closes_at, self._loop.time() + after)
         for timeout in self._timeouts:
             if not timeout.expired() and (timeout.when() or 0) > self._closes_at:

@@ -14,7 +14,7 @@ import pytest
 
 from langchain_moa import ChatMoA
 from langchain_moa.answer_keys import choice
-from langchain_moa.gates import unless_scouts_agree
+from langchain_moa.gates import unless_easy, unless_scouts_agree
 from tests.fakes import ScriptedChatModel
 from tests.local_model import needs_local_model
 from tests.unit_tests.test_aggregation import ANALYSIS, tool_call, verdict
@@ -49,8 +49,14 @@ CASES = {
         (FOUR, ["7", "7", "written"], "written"),
         (FOUR, ["7", "8", "written"], "written"),
     ],
+    "fan_out=unless_easy(m)": [
+        (FOUR, [tool_call({"is_easy": True}, "Difficulty"), "written"], "written"),
+        (FOUR, [tool_call({"is_easy": False}, "Difficulty"), "written"], "written"),
+    ],
 }
-VALUES = {"w": 5, "r": 2, "a": "lab/scout-a", "b": "lab/scout-b", "unless_scouts_agree": unless_scouts_agree}
+VALUES = {"w": 5, "r": 2, "a": "lab/scout-a", "b": "lab/scout-b", "m": "lab/gate"} | {
+    gate.__name__: gate for gate in (unless_easy, unless_scouts_agree)
+}
 
 
 def test_the_readme_states_the_calls_of_every_case():

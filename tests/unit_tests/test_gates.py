@@ -3,13 +3,14 @@
 from functools import partial
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import ChatMoA
-from langchain_moa.gates import unless_scouts_agree, unless_short_follow_up, unless_small_talk
+from langchain_moa.gates import unless_easy, unless_scouts_agree, unless_short_follow_up, unless_small_talk
 from tests.fakes import ScriptedChatModel
+from tests.openai_server import Reply
 from tests.traces import TreeTracer
 
 USAGE = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
@@ -161,3 +162,88 @@ def test_a_scout_that_failed_is_named_once(ask, failed):
     answer = ask(model, "6 x 7?")
     assert [entry["reason"] for entry in answer.response_metadata["moa"]["degraded"]] == ["gate_model_failed"]
     assert len(proposer.seen) == 1
+
+
+# -- A gate that a model answers ---------------------------------------------------------------------------------------
+
+
+def graded(arguments):
+    """What the gate's model replies: a call of its schema's tool."""
+    function = {"name": "Difficulty", "arguments": arguments}
+    return Reply(tool_calls=({"id": "call_1", "type": "function", "function": function},))
+
+
+def graded_council(together, reply):
+    server = together({"lab/gate": reply, "lab/p": "proposed", "lab/writer": "written"})
+    gate = unless_easy("lab/gate")
+    return server, ChatMoA(proposers=["lab/p"], aggregator="lab/writer", fan_out=gate, max_retries=0)
+
+
+def asked(server):
+    return [body["model"].removeprefix("lab/") for body in server.requests]
+
+
+@pytest.mark.parametrize(
+    ("is_easy", "models"), [("true", ["gate", "writer"]), ("false", ["gate", "p", "writer"])], ids=["easy", "hard"]
+)
+def test_a_model_says_whether_the_proposers_are_asked(together, ask, is_easy, models):
+    server, model = graded_council(together, graded(f'{{"is_easy": {is_easy}}}'))
+    answer = ask(model, "6 x 7?")
+    assert answer.text == "written"
+    assert asked(server) == models
+    assert answer.response_metadata["moa"]["degraded"] == []
+    gate = answer.response_metadata["moa"]["gate"]
+    assert gate["asked"] is ("p" in models)
+    assert {name: usage["total_tokens"] for name, usage in gate["usage"].items()} == {"lab/gate": 18}
+    assert answer.usage_metadata["total_tokens"] == 18 * len(models)
+
+
+UNUSABLE = {
+    "no call": Reply(text="It is easy."),
+    "another schema": graded('{"easy": true}'),
+    "broken JSON": graded('{"is_ea'),
+    "nothing": Reply(text=None),
+    "no choices": Reply(fault="empty_choices"),
+    "an error": Reply(status=500),
+    "a cut connection": Reply(fault="disconnect"),
+}
+
+
+@pytest.mark.parametrize("reply", UNUSABLE.values(), ids=UNUSABLE)
+def test_when_its_reply_cannot_be_used_the_proposers_are_asked_and_it_is_named(together, ask, reply):
+    server, model = graded_council(together, reply)
+    answer = ask(model, "6 x 7?")
+    assert answer.text == "written"
+    assert [name for name in asked(server) if name != "gate"] == ["p", "writer"]
+    (failed,) = answer.response_metadata["moa"]["degraded"]
+    assert failed["reason"] == "gate_model_failed"
+    assert failed["error"]
+
+
+def test_the_gates_model_is_shown_the_conversation_and_told_not_to_answer(together, ask):
+    server, model = graded_council(together, graded('{"is_easy": true}'))
+    ask(model, [SystemMessage("Be brief."), HumanMessage("Hi"), AIMessage("Hello"), HumanMessage("6 x 7?")])
+    system, *conversation = server.requests[0]["messages"]
+    assert system["content"].startswith("Be brief.\n\nDecide how hard it is")
+    assert [message["content"] for message in conversation] == ["Hi", "Hello", "6 x 7?"]
+    assert [tool["function"]["name"] for tool in server.requests[0]["tools"]] == ["Difficulty"]
+    assert not server.requests[0].get("stream")
+
+
+def test_its_call_is_in_the_trace_below_the_gates_node(together, ask):
+    _, model = graded_council(together, graded('{"is_easy": true}'))
+    tracer = TreeTracer()
+    ask(model, "6 x 7?", {"callbacks": [tracer]})
+    runs = {run.id: run for run in tracer.runs()}
+    (call,) = [run for run in runs.values() if run.run_type == "llm" and "moa:gate" in run.tags]
+    above = []
+    while call.parent_run_id in runs:
+        call = runs[call.parent_run_id]
+        above.append(call.name)
+    assert "gate" in above
+    assert len(tracer.roots) == 1
+
+
+def test_a_gates_model_that_takes_no_schema_is_an_error_that_says_so():
+    with pytest.raises(ValueError, match="'scripted' can't answer in a schema: give unless_easy a chat model"):
+        unless_easy(ScriptedChatModel())

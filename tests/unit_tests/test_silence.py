@@ -129,6 +129,26 @@ def test_a_fallback_answers_when_the_first_token_does_not_come(ask, together, fa
     assert [body["model"] for body in server.requests].count("lab/c") == 1
 
 
+def test_retries_are_part_of_the_time_to_the_first_token(ask, together):
+    busy = Reply(status=503, headers={"Retry-After": "1"})
+    server = together({"lab/a": "reference", "lab/c": busy, "lab/spare": "It is 42."})
+    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c", first_token_timeout=1.5, max_retries=20)
+    started = monotonic()
+    with pytest.raises(FirstTokenTimeoutError, match=r"'lab/c' gave no token within 1\.5 seconds"):
+        ask(model, "Q")
+    assert ask(model.model_copy(update={"fallback_aggregators": ["lab/spare"]}), "Q").text == "It is 42."
+    assert monotonic() - started < 15  # 20 retries take longer
+    assert 2 <= [body["model"] for body in server.requests].count("lab/c") <= 6
+
+
+def test_by_default_a_silent_aggregator_has_the_timeout_once_and_not_once_per_retry(ask, together):
+    server = together({"lab/a": "reference", "lab/c": Reply(fault="hang")})
+    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c", timeout=0.5, max_retries=5)
+    with pytest.raises(FirstTokenTimeoutError, match=r"'lab/c' gave no token within 0\.5 seconds"):
+        ask(model, "Q")
+    assert [body["model"] for body in server.requests].count("lab/c") <= 2  # the first retry may just be on its way
+
+
 @pytest.fixture
 def dripping():
     """A server whose answer is a byte of white space every 20 ms, for as long as somebody listens; and its address."""
