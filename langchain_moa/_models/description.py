@@ -29,6 +29,9 @@ class Description:
 
     aggregator: str
     fallbacks: list[str]
+    models: list[str]
+    """Every model that is given as a string, each once."""
+
     aggregation: str
     window: int | None
 
@@ -50,10 +53,15 @@ class Description:
             layers = [proposers] * (options.rounds or (lineup.rounds if lineup else 1))
         first = options.aggregator or (lineup.aggregator if lineup else "")
         writers = [name for writer in (first, *options.fallback_aggregators) for name in _names(writer)]
+        models = [
+            proposer.model if isinstance(proposer, Proposer) else proposer for layer in layers for proposer in layer
+        ]
+        models += [first, *options.fallback_aggregators]
         return cls(
             layers=[_counted(layer) for layer in layers],
             aggregator=writers[0],
             fallbacks=writers[1:],
+            models=list(dict.fromkeys(model for model in models if isinstance(model, str) and model)),
             aggregation=options.aggregation,
             window=options.window or (lineup.window if lineup else None),
             options=options,
@@ -83,6 +91,14 @@ class Description:
         """Return it for a notebook: a drawing, and the text below."""
         drawing = draw_mixture([_with_counts(layer) for layer in self.layers], self.aggregator)
         return f"{drawing}<pre>{escape(str(self))}</pre>"
+
+    def line(self) -> str:
+        """Say it on one line: proposers → aggregator."""
+        layers = [", ".join(_with_counts(layer)) for layer in self.layers]
+        rounds = f" in {len(layers)} rounds" if len(layers) > 1 else ""
+        proposers = f"{layers[0]}{rounds}" if len(set(layers)) == 1 else " → ".join(layers)
+        aggregation = "" if self.aggregation == "synthesize" else f", {self.aggregation}"
+        return f"{self.options.model}: {proposers} → {self.aggregator}{aggregation}"
 
     def _aggregation(self) -> str:
         text = self.aggregation

@@ -222,6 +222,15 @@ def unbound(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
     return model
 
 
+def provider_of(spec: str) -> str:
+    """Return the provider of a model string.
+
+    Raises:
+        ValueError: It names none.
+    """
+    return _parse(spec)[0]
+
+
 def _parse(spec: str) -> tuple[str, str]:
     """Return the provider and the name of a model."""
     provider, _, name = spec.partition(":")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from langchain_moa.cli.commands import ask, chat, doctor, download, lineups, serve
+from langchain_moa.cli.commands import ask, chat, config, doctor, download, lineups, serve
 from langchain_moa.cli.error_messages import explain, is_expected
 from langchain_moa.cli.evaluation import app as evaluation
 from langchain_moa.cli.mixture_options import Debug, debugging
@@ -37,18 +38,32 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     # Tracebacks that show local variables would show keys.
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # As the original's bot.py spells its options: --reference_models, --max_tokens.
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
 )
-for _command in (ask.ask, chat.chat, serve.serve, lineups.lineups, doctor.doctor, download.download):
+for _command in (ask.ask, chat.chat, serve.serve, lineups.lineups, doctor.doctor, download.download, config.config):
     app.command()(_command)
 app.add_typer(evaluation.app, name="eval")
 
 
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"moa {version('langchain-moa')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _moa(debug: Debug = False) -> None:
+def _moa(
+    debug: Debug = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Ask several models at once and combine their answers into one (Mixture-of-Agents)."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         # A character that the terminal can't show is no reason to end.

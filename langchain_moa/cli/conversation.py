@@ -22,13 +22,13 @@ from langchain_core.messages import (
 from rich.console import Console
 from rich.text import Text
 
+from langchain_moa._models.description import Description
 from langchain_moa.cli.error_messages import explain, is_expected
-from langchain_moa.cli.mixture_options import MixtureOptions, describe_proposer
+from langchain_moa.cli.mixture_options import MixtureOptions
 from langchain_moa.cli.run_answer import run_answer
 from langchain_moa.cli.terminal.answer_view import open_view, print_references, show_summary
 from langchain_moa.cli.terminal.prompt import Prompt
 from langchain_moa.cli.terminal.text import clean, one_line
-from langchain_moa.lineups import get_lineup
 
 # Source: togethercomputer/MoA, bot.py::main.
 _FIRST_QUESTION = "Top things to do in NYC"
@@ -175,10 +175,7 @@ class Conversation:
         raise EOFError
 
     def _describe(self) -> str:
-        lineup = get_lineup(self._mixture.lineup)
-        proposers = ", ".join(map(describe_proposer, self._mixture.proposers or lineup.proposers))
-        aggregation = f", {self._mixture.aggregation}" if self._mixture.aggregation else ""
-        return f"{self._model.model}: {proposers} → {self._mixture.aggregator or lineup.aggregator}{aggregation}"
+        return Description.of(self._model).line()
 
     def _say(self, text: str) -> None:
         self._console.print(Text(clean(text), "dim"), soft_wrap=not self._console.is_terminal)

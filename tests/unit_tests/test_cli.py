@@ -1,13 +1,11 @@
 import json
-from typing import get_args
 
 import pytest
 from langchain_core.messages import HumanMessage
 from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
-from langchain_moa._aggregation.outcome import Aggregation
-from langchain_moa.cli import main, mixture_options
+from langchain_moa.cli import main
 from langchain_moa.cli.app import app
 from langchain_moa.cli.terminal.answer_summary import summarize
 from langchain_moa.cli.terminal.markdown import split_finished
@@ -146,11 +144,6 @@ def test_control_characters_of_a_model_do_not_get_through(serve):
 
 
 VERDICT = verdict(2, "It is\x1b[31m right.")
-
-
-def test_the_modes_are_chat_moas():
-    (mode, _) = get_args(get_args(mixture_options.Aggregation)[0])
-    assert get_args(mode) == get_args(Aggregation)
 
 
 def test_select_shows_the_proposals_the_winner_and_why(serve):

@@ -20,20 +20,13 @@ _C1 = {
 }  # json leaves these as they are, and a terminal may interpret them
 
 
+@options.takes_a_mixture
 def ask(
+    mixture: options.MixtureOptions,
     question: Annotated[
         str | None, typer.Argument(help="The question. `-` reads stdin; piped input is appended to the question.")
     ] = None,
-    model: options.Model = None,
-    proposer: options.Proposers = None,
-    reference_models: options.ReferenceModels = None,
-    aggregator: options.Aggregator = None,
-    rounds: options.Rounds = None,
-    aggregation: options.Aggregation = None,
-    temperature: options.Temperature = None,
-    max_tokens: options.MaxTokens = None,
     num_proc: options.NumProc = None,
-    timeout: options.Timeout = None,
     system: options.System = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     references: Annotated[bool, typer.Option("--references", help="Print the references before the answer.")] = False,
@@ -41,16 +34,6 @@ def ask(
 ) -> None:
     """Ask one question and print the answer."""
     text = _read_question(question)
-    mixture = options.MixtureOptions(
-        model=model,
-        proposers=options.all_proposers(proposer, reference_models),
-        aggregator=aggregator,
-        rounds=rounds,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        timeout=timeout,
-        aggregation=aggregation,
-    )
     options.tell_if_local(mixture)
     from langchain_core.messages import HumanMessage, SystemMessage
 

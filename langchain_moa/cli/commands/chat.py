@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import typer
 
 from langchain_moa.cli import mixture_options as options
 
 
+@options.takes_a_mixture
 def chat(
-    model: options.Model = None,
-    proposer: options.Proposers = None,
-    reference_models: options.ReferenceModels = None,
-    aggregator: options.Aggregator = None,
-    rounds: options.Rounds = None,
-    aggregation: options.Aggregation = None,
-    temperature: options.Temperature = None,
-    max_tokens: options.MaxTokens = None,
+    mixture: options.MixtureOptions,
     num_proc: options.NumProc = None,
-    timeout: options.Timeout = None,
     system: options.System = None,
-    multi_turn: bool = typer.Option(True, help="Send the conversation so far with each question."),
+    multi_turn: Annotated[bool, typer.Option(help="Send the conversation so far with each question.")] = True,
     debug: options.Debug = False,
 ) -> None:
     """Chat in the terminal. `/help` lists the commands; `exit` quits."""
-    mixture = options.MixtureOptions(
-        model=model,
-        proposers=options.all_proposers(proposer, reference_models),
-        aggregator=aggregator,
-        rounds=rounds,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        timeout=timeout,
-        aggregation=aggregation,
-    )
     options.tell_if_local(mixture)
     from langchain_moa.cli.conversation import Conversation
     from langchain_moa.cli.terminal.prompt import open_prompt

@@ -1,10 +1,10 @@
-"""`moa doctor`: check that a line-up works, and say how to fix it if it does not."""
+"""`moa doctor`: check that a mixture works, and say how to fix it if it does not."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,18 +33,24 @@ class Check:
     remedy: str = ""
 
 
+@options.takes_a_mixture
 def doctor(
-    lineup: Annotated[str | None, typer.Argument(help="A line-up. Default: the one that `moa ask` would use.")] = None,
+    mixture: options.MixtureOptions,
+    lineup: Annotated[
+        str | None,
+        typer.Argument(help="A line-up, or a mixture of the configuration file. Default: what `moa ask` would use."),
+    ] = None,
     debug: options.Debug = False,
 ) -> None:
-    """Check a line-up: the API key, and that every model is available and answers. Exits with 1 on a problem."""
-    mixture = options.MixtureOptions(model=lineup)
+    """Check a mixture: packages, keys, and that every model is served and answers. Exits with 1 on a problem."""
+    if lineup:
+        mixture = replace(mixture, given={**mixture.given, "model": lineup})
     options.tell_if_local(mixture)
     from rich.console import Console
 
     from langchain_moa.cli.terminal.answer_view import print_rows
 
-    models = _models(mixture.lineup)
+    models = _models(mixture)
     with Console(stderr=True).status(f"Asking {len(models)} models for one token each"):
         checks = asyncio.run(_check(models))
     rows = [[check.name, check.problem or check.found, check.remedy] for check in checks]
@@ -53,20 +59,31 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _models(lineup: str) -> list[str]:
-    """Return the models of a line-up, each once."""
-    from langchain_moa.lineups import get_lineup
+def _models(mixture: options.MixtureOptions) -> list[str]:
+    from langchain_moa._models.description import Description
+    from langchain_moa.options import MoAOptions
 
-    chosen = get_lineup(lineup)
-    proposers = [proposer if isinstance(proposer, str) else str(proposer.model) for proposer in chosen.proposers]
-    return list(dict.fromkeys([*proposers, chosen.aggregator]))
+    return Description.of(MoAOptions(**mixture.options())).models
 
 
 async def _check(models: list[str]) -> list[Check]:
-    local = [model for model in models if model.startswith("local:")]
-    served = [model for model in models if model not in local]
-    checks = await _check_together(served) if served else []
-    return [*checks, *(await _check_local(local) if local else [])]
+    from langchain_moa._models.factory import provider_of
+
+    on_together = [model for model in models if provider_of(model) == "together"]
+    checks = await _check_together(on_together) if on_together else []
+    return [*checks, *await asyncio.gather(*(_check_other(model) for model in models if model not in on_together))]
+
+
+async def _check_other(model: str) -> Check:
+    """Check a model that is on no list: whether its package, its key or its weights are there, and it answers."""
+    from langchain_moa.cli.error_messages import explain
+
+    try:
+        built = _build(model)
+    except Exception as error:
+        remedy = "`moa download` fetches the weights." if model.startswith("local:") else "Then run it again."
+        return Check(name=model, problem=explain(error), remedy=remedy)
+    return await _check_answer(model, built, listed=True)
 
 
 async def _check_together(models: list[str]) -> list[Check]:
@@ -76,8 +93,14 @@ async def _check_together(models: list[str]) -> list[Check]:
     key, listed = await _check_key(built[0])
     if key.problem:
         return [key, *map(_not_checked, models)]
-    answers = [_check_answer(name, model, listed=name in listed) for name, model in zip(models, built, strict=True)]
+    answers = [
+        _check_answer(name, model, listed=_id(name) in listed) for name, model in zip(models, built, strict=True)
+    ]
     return [key, *await asyncio.gather(*answers)]
+
+
+def _id(model: str) -> str:
+    return model.removeprefix("together:")
 
 
 def _build(model: str) -> BaseChatModel:
@@ -124,16 +147,3 @@ async def _check_answer(name: str, model: BaseChatModel, *, listed: bool) -> Che
     found = f"ok, {monotonic() - started:.1f} s"
     remedy = "Try again later." if listed else "Name a model that is served: --proposer, --aggregator, or a line-up."
     return Check(name=name, problem="; ".join(problems), found=found, remedy=remedy if problems else "")
-
-
-async def _check_local(models: list[str]) -> list[Check]:
-    from langchain_moa.cli.error_messages import explain
-    from langchain_moa.local import find_weights
-
-    try:
-        weights = Check(name="weights", found=f"ok, {find_weights()}")
-        built = [_build(model) for model in models]
-    except Exception as error:
-        return [Check(name="local model", problem=explain(error), remedy="`moa download` fetches the weights.")]
-    answers = [_check_answer(name, model, listed=True) for name, model in zip(models, built, strict=True)]
-    return [weights, *await asyncio.gather(*answers)]

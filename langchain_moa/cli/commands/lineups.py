@@ -1,27 +1,57 @@
-"""`moa lineups`: list the line-ups."""
+"""`moa lineups`: list the line-ups and the configuration file's mixtures."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langchain_moa.cli import mixture_options as options
+from langchain_moa.cli.config import load_config
+
+if TYPE_CHECKING:
+    from langchain_moa.lineups import Lineup
 
 
 def lineups(
     name: Annotated[str | None, typer.Argument(metavar="LINEUP", help="Describe this one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: options.ConfigFile = None,
     debug: options.Debug = False,
 ) -> None:
-    """List the line-ups with their sources, or describe one."""
-    if name is not None:
-        _describe(name)
-        return
+    """List the line-ups with their sources and the mixtures of the configuration file, or describe one."""
+    from langchain_moa.lineups import LINEUPS
+
+    own = load_config(config).mixtures
+    if as_json:
+        listed = {**{one: _as_data(one, lineup) for one, lineup in LINEUPS.items()}, **own}
+        shown = listed if name is None else {name: listed.get(name) or _as_data(name, None)}
+        print(json.dumps(shown, ensure_ascii=False, indent=2))
+    elif name is None:
+        _list(LINEUPS, own)
+    else:
+        _describe(name, own)
+
+
+def _as_data(name: str, lineup: Lineup | None) -> dict[str, Any]:
+    from langchain_moa.lineups import get_lineup
+
+    data = asdict(lineup or get_lineup(name))
+    data["proposers"] = [
+        proposer if isinstance(proposer, str) else proposer.model_dump(exclude_defaults=True)
+        for proposer in data["proposers"]
+    ]
+    return data
+
+
+def _list(lineups: Mapping[str, Lineup], own: Mapping[str, Mapping[str, Any]]) -> None:
     from rich.console import Console
 
     from langchain_moa.cli.mixture_options import describe_proposer
     from langchain_moa.cli.terminal.answer_view import print_rows
-    from langchain_moa.lineups import LINEUPS
 
     console = Console()
     if not console.is_terminal:
@@ -36,8 +66,9 @@ def lineups(
                 x.date,
                 x.description,
             ]
-            for name, x in LINEUPS.items()
+            for name, x in lineups.items()
         ]
+        rows += [[name, *[""] * 5, "from the configuration file"] for name in own]
     else:  # a terminal is too narrow for seven columns
         header = ["line-up", "proposers → aggregator", "rounds", "description, source, date"]
         rows = [
@@ -47,16 +78,20 @@ def lineups(
                 str(x.rounds),
                 f"{x.description}\n{x.source}, {x.date}",
             ]
-            for name, x in LINEUPS.items()
+            for name, x in lineups.items()
         ]
+        rows += [[name, "", "", f"from the configuration file; `moa lineups {name}` describes it"] for name in own]
     print_rows(console, header, rows, whole=1)
 
 
-def _describe(name: str) -> None:
+def _describe(name: str, own: Mapping[str, Mapping[str, Any]]) -> None:
     from langchain_moa._models.description import Description
     from langchain_moa.lineups import get_lineup
     from langchain_moa.options import MoAOptions
 
+    if name in own:
+        typer.echo(Description.of(MoAOptions(**{"model": name, **own[name]})))
+        return
     lineup = get_lineup(name)
     typer.echo(Description.of(MoAOptions(model=name)))
     typer.echo(f"\n{lineup.description}\nSource: {lineup.source}, {lineup.date}")

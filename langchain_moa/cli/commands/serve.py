@@ -19,7 +19,9 @@ _LIMITS = "Limits"
 _LOOPBACK = ["localhost", "127.0.0.1", "[::1]", "::1"]
 
 
+@options.takes_a_mixture
 def serve(
+    mixture: options.MixtureOptions,
     host: Annotated[str, typer.Option(help="Address to listen on; any other than loopback requires an API key.")] = (
         "127.0.0.1"
     ),
@@ -75,40 +77,21 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = 30,
-    model: options.Model = None,
-    proposer: options.Proposers = None,
-    reference_models: options.ReferenceModels = None,
-    aggregator: options.Aggregator = None,
-    rounds: options.Rounds = None,
-    aggregation: options.Aggregation = None,
-    temperature: options.Temperature = None,
-    max_tokens: options.MaxTokens = None,
-    timeout: options.Timeout = None,
     debug: options.Debug = False,
 ) -> None:
-    """Serve an OpenAI-compatible API: every line-up by name, and `moa-1` as configured by the Mixture options."""
+    """Serve an OpenAI-compatible API: line-ups and your own mixtures by name, and the given one as `moa-1`."""
     is_open = not _is_loopback(host)
     if is_open and not api_key:
         raise typer.BadParameter(
             "this address requires an API key: set MOA_API_KEY, or pass --api-key.", param_hint="--host"
         )
     _check_extra()
-    mixture = options.MixtureOptions(
-        model=model,
-        proposers=options.all_proposers(proposer, reference_models),
-        aggregator=aggregator,
-        rounds=rounds,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        timeout=timeout,
-        aggregation=aggregation,
-    )
     options.tell_if_local(mixture)
     from langchain_moa.server.app import create_app
     from langchain_moa.server.served import DEFAULT, Served
 
     app = create_app(
-        Served({DEFAULT: mixture.build()}),
+        Served({DEFAULT: mixture.build(), **{name: mixture.of(name).build() for name in mixture.config.mixtures}}),
         api_key=api_key or None,
         allow_overrides=allow_overrides,
         allow_origins=allow_origin or (),
