@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_core.runnables import Runnable
@@ -52,6 +52,9 @@ def create_moa_graph(
     shuffle: bool = False,
     shuffle_seed: int = 0,
     fan_out: Literal["auto", "always", "user_turn"] | Gate = "auto",
+    prices: Mapping[str, Any] | None = None,
+    max_cost: float | None = None,
+    max_total_tokens: int | None = None,
     include_references: bool = False,
 ) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
     """Build the graph of a mixture, uncompiled: the caller chooses the checkpointer.
@@ -83,6 +86,7 @@ def build_graph(
     """
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
     common: dict[str, Any] = {"of": len(mixture.layers), "options": options, "mixture": mixture.proposers}
+    common["prices"] = mixture.prices
     layers = [Layer(number=n, members=members, **common) for n, members in enumerate(mixture.layers, 1)]
     key = options.answer_key
     answer_key = matching(key) if isinstance(key, str) else key or final_answer

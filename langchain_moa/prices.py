@@ -22,17 +22,18 @@ _FIELDS = {"input", "output", "cached"}
 _MILLION = 1_000_000
 _PACKAGE = "genai-prices"
 
+_is_loaded = False
+"""Whether `genai-prices` is there with its data."""
+
 
 class Cost(NamedTuple):
     """Cost of one call, in US dollars."""
 
-    input: float
-    output: float
+    total: float
+    input: float | None = None
+    """Part of the total that is for the input. `None`: only the total is known."""
 
-    @property
-    def total(self) -> float:
-        """Input and output together."""
-        return self.input + self.output
+    output: float | None = None
 
 
 class Prices(Protocol):
@@ -77,8 +78,9 @@ class PriceList:
             return None
         cached = _details(usage, "input").get("cache_read", 0)
         cached_price = price.input if price.cached is None else price.cached
-        dollars = (usage["input_tokens"] - cached) * price.input + cached * cached_price
-        return Cost(dollars / _MILLION, usage["output_tokens"] * price.output / _MILLION)
+        read = ((usage["input_tokens"] - cached) * price.input + cached * cached_price) / _MILLION
+        written = usage["output_tokens"] * price.output / _MILLION
+        return Cost(read + written, read, written)
 
 
 OWN_PRICES = PriceList(
@@ -128,8 +130,7 @@ class GenAIPrices:
             price = package.calc_price(tokens, model, provider_id=provider)
         except (LookupError, ValueError):  # unknown, or a usage that contradicts itself
             return None
-        read_price = float(price.input_price)
-        return Cost(read_price, float(price.total_price) - read_price)
+        return Cost(float(price.total_price), float(price.input_price), float(price.output_price))
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,16 @@ def load_package() -> Any:
     Raises:
         ImportError: It is not installed.
     """
+    global _is_loaded
     package = import_module("genai_prices")
     import_module("genai_prices.data_snapshot").get_snapshot()
+    _is_loaded = True
     return package
+
+
+def is_loaded() -> bool:
+    """Return whether a price of `genai-prices` would be there at once: the package is loaded, or not installed."""
+    return _is_loaded or not has_package()
 
 
 def has_package() -> bool:

@@ -19,11 +19,13 @@ from langchain_moa._aggregation.select import Choice, VerdictsDisagreeError, sel
 from langchain_moa._aggregation.synthesize import in_passes, synthesize
 from langchain_moa._aggregation.vote import vote
 from langchain_moa._messages.conversation import adviser_view
+from langchain_moa._messages.costs import Bill, calls_of, total_of
 from langchain_moa._messages.endings import ending
 from langchain_moa._messages.prompts import PROMPTS, Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
 from langchain_moa._nodes.layer import Layer, degraded_layers
+from langchain_moa._runtime.bills import bill, prepare_prices
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode
 from langchain_moa._runtime.turn_references import turn_references
@@ -99,7 +101,8 @@ class _Run:
             answer, written = await self._winner(outcome.winner), None
         else:
             answer, written = await self._write(outcome)
-        account = self._account(outcome, written, answer)
+        aggregator = {**written.account(), **await self._bill(answer, written.writer)} if written else None
+        account = self._account(outcome, written, answer, aggregator)
         answer = answer.model_copy(update={"response_metadata": {**answer.response_metadata, "moa": account}})
         if turn := self._state["run"].turn:
             turn_references.keep(turn, answer, self._conversation, self._context.caller)
@@ -170,7 +173,7 @@ class _Run:
         """Ask the judge, and if it fails its fallbacks. See `Ask`."""
         await self._announce(self._node.judges[0].participant)
         view = adviser_view(self._conversation, ())
-        child = child_config(self._config, run_name="judge", tag="moa:judge")
+        child = child_config(self._config, run_name="judge", tag="moa:judge", prices=self._layer.prices)
         *others, last = self._node.judges
         for judge in [*others, last]:
             participant = judge.participant
@@ -195,6 +198,7 @@ class _Run:
             self._steps.append(account)
             account["model"] = judgment.message.response_metadata.get("model_name") or participant.model_name
             account["usage"] = judgment.message.usage_metadata
+            account |= await self._bill(judgment.message, participant)
             try:
                 return judgment.text() if schema is None else judgment.parsed()
             except UnusableReplyError as error:
@@ -212,7 +216,9 @@ class _Run:
         """
         options, tools = self._node.options, self._context.tools
         patience = options.first_token_timeout or options.timeout
-        child = child_config(self._config, run_name="aggregator", tag="moa:aggregator")
+        prices = self._layer.prices
+        prepare_prices(prices)
+        child = child_config(self._config, run_name="aggregator", tag="moa:aggregator", prices=prices)
         *others, last = self._node.aggregators
         for writer in [*others, last]:
             await self._announce(writer)
@@ -251,12 +257,17 @@ class _Run:
 
     # -- What the metadata tells -------------------------------------------------------------------------------------
 
-    def _account(self, outcome: Outcome, written: Attempt | None, answer: AIMessage) -> dict[str, Any]:
+    async def _bill(self, reply: AIMessage, model: Participant) -> Bill:
+        return await bill(self._layer.prices, reply, model=model.model_name, provider=model.ls_provider)
+
+    def _account(
+        self, outcome: Outcome, written: Attempt | None, answer: AIMessage, aggregator: dict[str, Any] | None
+    ) -> dict[str, Any]:
         node, state = self._node, self._state
         layers = [layer.calls(state) for layer in node.layers]
         account: dict[str, Any] = {
             "layers": layers,
-            "aggregator": written and written.account(),
+            "aggregator": aggregator,
             "aggregation": outcome.aggregation,
             "degraded": [
                 *degraded_layers(node.layers, state, is_vote=outcome.aggregation == "vote"),
@@ -270,6 +281,8 @@ class _Run:
             account["gate"] = state["gate_call"]
         if node.options.shuffle:
             account["order"] = [layer.order(state) for layer in node.layers]
+        if self._layer.prices:
+            account["cost"] = total_of(calls_of(account))
         if turn := state["run"].turn:
             account["turn"] = turn.token
         return account

@@ -21,6 +21,7 @@ from langchain_moa._runtime.layer_clock import LayerClock, needed_references
 from langchain_moa._runtime.turn_references import Turn, turn_references
 from langchain_moa.exceptions import MoAError, ProposersFailedError, describe
 from langchain_moa.options import MoAOptions
+from langchain_moa.prices import Prices
 from langchain_moa.state import MoAState, ProposerCall, Reference
 
 _T = TypeVar("_T")
@@ -42,11 +43,29 @@ class Layer:
     mixture: str
     """Names the proposers of all layers. Mixtures with the same ones share the references of a turn."""
 
+    prices: Prices | None = None
+
     @cached_property
     def nodes(self) -> list[str]:
         """Names of the nodes, in the proposers' order."""
         # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
         return [f"layer_{self.number}_proposer_{place:02d}" for place in range(1, len(self.members) + 1)]
+
+    @cached_property
+    def skipped(self) -> dict[str, ProposerCall]:
+        """What becomes of the proposers when the layer is left out."""
+        return {
+            node: ProposerCall(
+                proposer=member.name,
+                model=member.model_name,
+                status="skipped",
+                finish_reason=None,
+                seconds=0.0,
+                usage=None,
+                error=None,
+            )
+            for node, member in zip(self.nodes, self.members, strict=True)
+        }
 
     @cached_property
     def votes(self) -> bool:
@@ -87,7 +106,7 @@ class Layer:
         return self._in_order(shown, state)
 
     def is_skipped(self, state: MoAState) -> bool:
-        """Tell whether the gate left the layer out."""
+        """Tell whether the layer was left out, by the gate or because of a budget."""
         return all(call["status"] == "skipped" for call in self.calls(state))
 
     def turn(self, state: MoAState, context: CallContext) -> Turn | None:

@@ -18,6 +18,7 @@ from langchain_moa._messages.conversation import reference_text
 from langchain_moa._messages.endings import end_of
 from langchain_moa._models.members import Member
 from langchain_moa._nodes.layer import Layer
+from langchain_moa._runtime.bills import bill, prepare_prices
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.layer_clock import LayerClock, LayerClosedError
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
@@ -66,13 +67,19 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
             await context.emit(self._before.ended(input))
         await context.emit(("moa_proposer_start", {**self._about, "total": self._total}))
         started = perf_counter()
-        child, usage = child_config(config, run_name=self._member.name, tag="moa:proposer"), None
+        prices = self._layer.prices
+        prepare_prices(prices)
+        child, usage = child_config(config, run_name=self._member.name, tag="moa:proposer", prices=prices), None
         if self._member.provider is None:  # an agent, say, whose answer has the usage of its last call at best
             child, usage = count_usage(child)
         read = _read(await self._reply(messages, child, clock), self._member.provider)
         account = self._account(read, seconds=perf_counter() - started, is_trimmed=is_trimmed)
-        if usage and usage.usage_metadata:
-            account["usage"] = add_up(usage.usage_metadata.values())
+        used = usage.usage_metadata if usage else None
+        if used:
+            account["usage"] = add_up(used.values())
+        member = self._member
+        billed = await bill(prices, used or read.message, model=member.model_name, provider=member.ls_provider)
+        account = {**account, **billed}
         vote = await read_vote(read.text, self._answer_key) if is_vote and read.status == "ok" else None
         done = clock.finish(is_good=read.status == "ok", vote=vote)
         await context.emit(("moa_proposer_end", {**self._about, **account, "done": done, "total": self._total}))
@@ -165,4 +172,7 @@ def _read(reply: Any, provider: str | None) -> _Read:
 def _again(known: dict[str, Any], node: str) -> dict[str, Any]:
     """Return what a node gave earlier in the turn; its usage was counted when it was asked."""
     again = {**known["calls"][node], "usage": None, "seconds": 0.0, "reused": True}
+    if "cost" in again:
+        again |= {"cost": 0.0}
+        again.pop("unpriced", None)
     return {**known, "calls": {node: again}}

@@ -19,7 +19,7 @@ def write(tmp_path):
 
 def test_tokens_cost_what_the_file_says_for_a_million(write):
     prices = load_prices(write('{"m": {"input": 2, "output": 8}}'))
-    assert prices.cost("m", usage(500_000, 250_000)) == (1.0, 2.0)
+    assert prices.cost("m", usage(500_000, 250_000)) == (3.0, 1.0, 2.0)
     assert prices.source == "prices.json"
 
 
@@ -28,7 +28,7 @@ def test_an_unknown_model_has_no_price_rather_than_none_to_pay(write):
 
 
 def test_a_free_model_costs_nothing(write):
-    assert load_prices(write('{"m": {"input": 0, "output": 0}}')).cost("m", usage(10, 10)) == (0, 0)
+    assert load_prices(write('{"m": {"input": 0, "output": 0}}')).cost("m", usage(10, 10)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("cached", "dollars"), [("", 2.0), (', "cached": 0.5', 0.8)])
@@ -71,7 +71,7 @@ def test_without_the_package_its_prices_are_refused_with_a_remedy(monkeypatch):
 def test_the_package_knows_common_models_and_togethers():
     prices = load_prices("genai-prices")
     # Source: openai.com/api/pricing, gpt-4o-2024-05-13: 5 and 15 USD for a million tokens.
-    assert prices.cost("gpt-4o-2024-05-13", usage(1_000_000, 1_000_000)) == pytest.approx((5, 15))
+    assert prices.cost("gpt-4o-2024-05-13", usage(1_000_000, 1_000_000)) == pytest.approx((20, 5, 15))
     assert prices.cost("meta-llama/Llama-3.3-70B-Instruct-Turbo", usage(1_000_000, 1_000_000)).total > 0
     assert prices.cost("no-such-model", usage(1, 1)) is None
     assert prices.source.startswith("genai-prices 0.")
@@ -118,9 +118,9 @@ def test_the_line_ups_of_today_have_prices():
 def test_a_table_comes_before_the_package_and_the_package_before_rows_of_our_own():
     used = usage(1_000_000, 0)
     prices = find_prices({"Qwen/Qwen3.7-Max": {"input": 7, "output": 7}, "lab/a": {"input": 1, "output": 1}})
-    assert prices.cost("Qwen/Qwen3.7-Max", used) == (7, 0)
-    assert prices.cost("lab/a", used) == (1, 0)
-    assert prices.cost("google/gemma-4-31B-it", used) == pytest.approx((0.2, 0))
+    assert prices.cost("Qwen/Qwen3.7-Max", used) == (7, 7, 0)
+    assert prices.cost("lab/a", used) == (1, 1, 0)
+    assert prices.cost("google/gemma-4-31B-it", used) == pytest.approx((0.2, 0.2, 0))
     assert prices.cost("lab/b", used) is None
 
 
