@@ -12,6 +12,7 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 from langchain_moa._models.factory import build_model, model_identity, nesting
 from langchain_moa._models.members import Member, Participant, to_members
+from langchain_moa._runtime.bills import load_prices_meanwhile
 from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.lineups import ANSWER_MAX_TOKENS, Lineup, get_lineup
 from langchain_moa.options import MoAOptions
@@ -160,6 +161,8 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
         prices=find_prices(options.prices),
     )
     mixture.check(options)
+    if mixture.prices is not None:
+        load_prices_meanwhile()
     return mixture
 
 

@@ -25,7 +25,7 @@ from langchain_moa._messages.prompts import PROMPTS, Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
 from langchain_moa._nodes.layer import Layer, degraded_layers
-from langchain_moa._runtime.bills import bill, prepare_prices
+from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode
 from langchain_moa._runtime.turn_references import turn_references
@@ -101,6 +101,7 @@ class _Run:
             answer, written = await self._winner(outcome.winner), None
         else:
             answer, written = await self._write(outcome)
+        await self._settle()
         aggregator = {**written.account(), **await self._bill(answer, written.writer)} if written else None
         account = self._account(outcome, written, answer, aggregator)
         answer = answer.model_copy(update={"response_metadata": {**answer.response_metadata, "moa": account}})
@@ -216,9 +217,7 @@ class _Run:
         """
         options, tools = self._node.options, self._context.tools
         patience = options.first_token_timeout or options.timeout
-        prices = self._layer.prices
-        prepare_prices(prices)
-        child = child_config(self._config, run_name="aggregator", tag="moa:aggregator", prices=prices)
+        child = child_config(self._config, run_name="aggregator", tag="moa:aggregator", prices=self._layer.prices)
         *others, last = self._node.aggregators
         for writer in [*others, last]:
             await self._announce(writer)
@@ -256,6 +255,13 @@ class _Run:
             await self._context.emit(("moa_aggregator_start", data))
 
     # -- What the metadata tells -------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Make the bills that had to wait for the prices."""
+        made = {node: await make() for node, make in self._state["run"].unbilled.items()}
+        if made:
+            calls: Any = self._state["calls"]
+            self._state = {**self._state, "calls": {**calls, **{node: calls[node] | made[node] for node in made}}}
 
     async def _bill(self, reply: AIMessage, model: Participant) -> Bill:
         return await bill(self._layer.prices, reply, model=model.model_name, provider=model.ls_provider)

@@ -12,7 +12,7 @@ from langgraph.types import Command
 
 from langchain_moa._aggregation.outcome import reason
 from langchain_moa._nodes.layer import Layer
-from langchain_moa._runtime.bills import bill, prepare_prices
+from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
 from langchain_moa._runtime.tracing import count_usage
@@ -42,7 +42,6 @@ class AskGate(AsyncNode[MoAState, Command[str]]):
         config = config or {}
         given = call_context(config).messages
         errors = _ModelErrors()
-        prepare_prices(self._prices)
         child, usage = count_usage(child_config(config, run_name="gate", tag="moa:gate", prices=self._prices))
         child = merge_configs(child, {"callbacks": [errors]})
         is_asked = bool(await call(self._gate, list(input["messages"] if given is None else given), child))

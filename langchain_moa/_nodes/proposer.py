@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from langchain_moa._messages.conversation import reference_text
 from langchain_moa._messages.endings import end_of
 from langchain_moa._models.members import Member
 from langchain_moa._nodes.layer import Layer
-from langchain_moa._runtime.bills import bill, prepare_prices
+from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.layer_clock import LayerClock, LayerClosedError
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
@@ -26,6 +27,7 @@ from langchain_moa._runtime.tracing import count_usage
 from langchain_moa._runtime.turn_references import Turn
 from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.exceptions import MoAError, describe
+from langchain_moa.prices import is_loaded
 from langchain_moa.state import Failure, MoAState, ProposerCall, Reference, Status
 
 logger = logging.getLogger(__name__)
@@ -68,7 +70,6 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         await context.emit(("moa_proposer_start", {**self._about, "total": self._total}))
         started = perf_counter()
         prices = self._layer.prices
-        prepare_prices(prices)
         child, usage = child_config(config, run_name=self._member.name, tag="moa:proposer", prices=prices), None
         if self._member.provider is None:  # an agent, say, whose answer has the usage of its last call at best
             child, usage = count_usage(child)
@@ -78,8 +79,11 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         if used:
             account["usage"] = add_up(used.values())
         member = self._member
-        billed = await bill(prices, used or read.message, model=member.model_name, provider=member.ls_provider)
-        account = {**account, **billed}
+        make_bill = partial(bill, prices, used or read.message, model=member.model_name, provider=member.ls_provider)
+        if is_loaded():
+            account = {**account, **await make_bill()}
+        else:
+            input["run"].unbilled[self._node] = make_bill
         vote = await read_vote(read.text, self._answer_key) if is_vote and read.status == "ok" else None
         done = clock.finish(is_good=read.status == "ok", vote=vote)
         await context.emit(("moa_proposer_end", {**self._about, **account, "done": done, "total": self._total}))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
 
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import AIMessage, UsageMetadata
@@ -12,11 +15,24 @@ from langchain_moa._runtime.sync_bridge import in_thread
 from langchain_moa._runtime.threads import run_in_thread
 from langchain_moa.prices import Prices, is_loaded, load_package
 
+_loading: Future[Any] | None = None
 
-def prepare_prices(prices: Prices | None) -> None:
-    """Load the prices in the background, if they are not there: before models are waited for."""
-    if prices and not is_loaded():
-        run_in_thread(load_package)
+
+def load_prices_meanwhile() -> None:
+    """Load `genai-prices` on a thread of its own, once: its import takes longer than a call should wait for it."""
+    global _loading
+    if _loading is None and not is_loaded():
+        _loading = run_in_thread(load_package)
+
+
+def _wait_for_loading() -> None:
+    if _loading is not None:
+        _loading.exception()
+
+
+# A forked process would have the locks of a half-finished import, and nobody to release them.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_wait_for_loading)
 
 
 async def bill(

@@ -1,16 +1,21 @@
 """What an answer cost, in US dollars: call by call and in all."""
 
+import os
+import subprocess
 import sys
+import threading
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 
-from langchain_moa import ChatMoA, create_moa_graph
+from langchain_moa import ChatMoA, create_moa_graph, prices
+from langchain_moa._runtime import bills
 from langchain_moa.gates import unless_scouts_agree
+from langchain_moa.prices import load_package
 from tests.fakes import CallingChatModel, ScriptedChatModel
 from tests.openai_server import Reply
 
@@ -141,13 +146,13 @@ def test_a_gates_models_are_counted_by_their_own_prices(ask, priced):
 
 
 @pytest.mark.parametrize(
-    ("prices", "costs", "unpriced"),
+    ("table", "costs", "unpriced"),
     [(PRICES, [0.02, 0.002], []), ({"lab/b": PRICES["lab/b"]}, [0.018, None], ["lab/a", "lab/writer"])],
 )
-def test_the_models_inside_of_an_agent_are_counted_by_their_own_prices(ask, priced, prices, costs, unpriced):
+def test_the_models_inside_of_an_agent_are_counted_by_their_own_prices(ask, priced, table, costs, unpriced):
     first, second = (ChatOpenAI(model=name, base_url=priced.url, api_key="k") for name in ("lab/a", "lab/b"))
     agent = first | RunnableLambda(lambda said: [HumanMessage(said.text)]) | second
-    moa = account(ask(ChatMoA(proposers=[agent, "lab/a"], aggregator="lab/writer", prices=prices), "Hi"))
+    moa = account(ask(ChatMoA(proposers=[agent, "lab/a"], aggregator="lab/writer", prices=table), "Hi"))
     assert [call["cost"] for call in moa["layers"][0]] == costs
     assert moa["cost"]["unpriced"] == unpriced
 
@@ -217,26 +222,43 @@ def test_a_malformed_price_is_refused_by_the_models_name(build):
         build(**OPTIONS, prices={"lab/a": {"input": 1}}, api_key="k")
 
 
-def test_the_first_answer_is_not_kept_waiting_by_prices_that_are_still_loading(priced, monkeypatch):
-    """The package is loaded on a thread of its own, from the moment in which the first model is asked."""
-    import threading
-
-    from langchain_moa import prices
-    from langchain_moa._runtime import bills
-
-    began, asked = threading.Event(), threading.Event()
-    monkeypatch.setattr(prices, "_is_loaded", False)
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_no_token_waits_for_prices_that_are_still_loading(priced, monkeypatch, way):
+    began, may_end = threading.Event(), threading.Event()
 
     def load():
         began.set()
-        assert asked.wait(30)
-        return prices.load_package()
+        assert may_end.wait(30)
+        return load_package()
 
-    monkeypatch.setattr(bills, "load_package", load)
-    asking = threading.Thread(target=ChatMoA(**OPTIONS).invoke, args=("Hi",))
-    asking.start()
+    monkeypatch.setattr(prices, "_is_loaded", False)
+    for name, value in {"_loading": None, "load_package": load}.items():
+        monkeypatch.setattr(bills, name, value)
+    model = ChatMoA(**OPTIONS, prices=PRICES)
     assert began.wait(30)
-    priced.wait_for(lambda: len(priced.requests) >= 2)
-    asked.set()
-    asking.join(30)
-    assert not asking.is_alive()
+    answer = AIMessageChunk("")
+    async for chunk in model.astream("Hi") if way == "astream" else aiter_of(model.stream("Hi")):
+        answer += chunk
+        if answer.text == "words of lab/writer":
+            may_end.set()
+    assert {call["model"]: call["cost"] for call in calls(answer)} == COSTS
+    assert account(answer)["cost"]["total"] == 0.22
+
+
+async def aiter_of(items):
+    for item in items:
+        yield item
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_that_forks_as_the_package_is_loaded_has_prices_in_its_child():
+    code = """
+import os
+from langchain_moa import ChatMoA
+from langchain_moa.prices import find_prices
+ChatMoA(proposers=["lab/a"], aggregator="lab/a", api_key="k")
+if os.fork():
+    raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+assert find_prices(None).cost("gpt-4o", {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2})
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
