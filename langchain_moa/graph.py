@@ -97,12 +97,13 @@ def build_graph(
         destinations = (*layers[0].nodes, end)
         graph.add_node("gate", ask_gate, metadata={"moa_role": "gate"}, destinations=destinations)
         graph.add_edge(START, "gate")
-    for before, layer in zip([None, *layers[:-1]], layers, strict=True):
+    for layer in layers:
+        earlier = layers[: layer.number - 1]
         for node, member in zip(layer.nodes, layer.members, strict=True):
-            ask = AskProposer(member, layer=layer, node=node, before=before, answer_key=answer_key)
+            ask = AskProposer(member, layer=layer, node=node, earlier=earlier, answer_key=answer_key)
             metadata = {"moa_role": "proposer", "moa_layer": layer.number, "moa_proposer": member.name}
             graph.add_node(node, ask, metadata=metadata)
-            if before or gate is None:  # a gate goes to the first layer by itself
+            if earlier or gate is None:  # a gate goes to the first layer by itself
                 graph.add_edge(previous, node)
         previous = list(layer.nodes)
     if end == "aggregator":

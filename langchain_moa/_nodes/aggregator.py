@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 from langchain_moa._aggregation.analyze import Analysis, analyze
 from langchain_moa._aggregation.judge import Judge
-from langchain_moa._aggregation.outcome import Outcome, UnusableReplyError, reason
+from langchain_moa._aggregation.outcome import BudgetReachedError, Outcome, UnusableReplyError, reason
 from langchain_moa._aggregation.select import Choice, VerdictsDisagreeError, select
 from langchain_moa._aggregation.synthesize import in_passes, synthesize
 from langchain_moa._aggregation.vote import vote
@@ -24,7 +25,8 @@ from langchain_moa._messages.endings import ending
 from langchain_moa._messages.prompts import PROMPTS, Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
-from langchain_moa._nodes.layer import Layer, degraded_layers
+from langchain_moa._nodes.budget import Budget
+from langchain_moa._nodes.layer import Layer, degraded_layers, last_asked
 from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode
@@ -68,6 +70,7 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         self.answer_key = answer_key
         self.window = window
         self.options = options
+        self.budget = Budget(options)
         self.render = PROMPTS[options.prompt]
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
@@ -83,7 +86,7 @@ class _Run:
         self._state = state
         self._config = config
         self._context: CallContext = call_context(config)
-        self._layer = node.layers[-1]
+        self._layer = last_asked(node.layers, state)
         given = self._context.messages
         self._conversation = state["messages"] if given is None else list(given)
         self._references = self._layer.references(state)
@@ -97,6 +100,8 @@ class _Run:
         """Return the answer, with an account of all calls in its metadata."""
         await self._context.emit(self._layer.ended(self._state))
         outcome = await self._aggregate()
+        if outcome.winner is None and not self._has_room(1):
+            outcome = self._without_writing(outcome)
         if outcome.winner is not None:
             answer, written = await self._winner(outcome.winner), None
         else:
@@ -172,6 +177,10 @@ class _Run:
         self, step: str, references: Sequence[str], render: Render, schema: type[BaseModel] | None = None
     ) -> Any:
         """Ask the judge, and if it fails its fallbacks. See `Ask`."""
+        # A verdict's winner is the answer; after all other steps somebody writes it.
+        is_verdict = schema is not None and self._node.options.aggregation == "select"
+        if not self._has_room(1 if is_verdict else 2):
+            raise BudgetReachedError(step)
         await self._announce(self._node.judges[0].participant)
         view = adviser_view(self._conversation, ())
         child = child_config(self._config, run_name="judge", tag="moa:judge", prices=self._layer.prices)
@@ -247,6 +256,18 @@ class _Run:
             self._context.on_chunk(AIMessageChunk(content=reference["content"], response_metadata=dict(metadata)))
         return AIMessage(content=reference["content"], response_metadata=metadata)
 
+    def _has_room(self, calls: int) -> bool:
+        made = [*(call for layer in self._node.layers for call in layer.calls(self._state)), *self._steps]
+        return self._node.budget.has_room(calls, self._state, made, like=self._layer)
+
+    def _without_writing(self, outcome: Outcome) -> Outcome:
+        """Take the first complete proposal as the answer, if one can be: tools and schemas are the aggregator's."""
+        candidates = self._layer.complete(self._references, self._state)
+        if not candidates or self._context.answer_form != "text":
+            return outcome
+        skipped = reason("budget_reached", skipped="answer", instead=candidates[0]["proposer"])
+        return replace(outcome, winner=candidates[0], degraded=[*outcome.degraded, skipped])
+
     async def _announce(self, model: Participant) -> None:
         """Report that the aggregator begins, at the first of its calls."""
         if not self._is_announced:
@@ -287,6 +308,7 @@ class _Run:
             account["gate"] = state["gate_call"]
         if node.options.shuffle:
             account["order"] = [layer.order(state) for layer in node.layers]
+        account["degraded"] += node.budget.degraded(list(calls_of(account)))
         if self._layer.prices:
             account["cost"] = total_of(calls_of(account))
         if turn := state["run"].turn:

@@ -191,6 +191,11 @@ class Layer:
         return random.Random(seed).sample(items, len(items))
 
 
+def last_asked(layers: Sequence[Layer], state: MoAState) -> Layer:
+    """Return the last layer that was asked. When the gate has left out all of them, it is the last one."""
+    return next((layer for layer in reversed(layers) if not layer.is_skipped(state)), layers[-1])
+
+
 def degraded_layers(layers: Sequence[Layer], state: MoAState, *, is_vote: bool = False) -> list[dict[str, Any]]:
     """List what the proposers gave less than asked for, in the order in which it happened.
 
@@ -201,14 +206,16 @@ def degraded_layers(layers: Sequence[Layer], state: MoAState, *, is_vote: bool =
     """
     degraded = list(state.get("gate_call", {}).get("degraded", ()))
     fine = ("ok", "skipped", "cancelled") if is_vote else ("ok", "skipped")
+    last = last_asked(layers, state)
     for layer in layers:
+        if layer.number > last.number:
+            degraded.append(reason("budget_reached", skipped=f"layer_{layer.number}"))
         for call in layer.calls(state):
             where: dict[str, Any] = {"layer": layer.number, "proposer": call["proposer"]}
             if call.get("references_trimmed"):
                 degraded.append(reason("references_trimmed", **where))
             if call["status"] not in fine:
                 degraded.append(reason(f"proposer_{call['status']}", **where))
-    last = layers[-1]
     if not last.references(state) and not last.is_skipped(state):
         degraded.append(reason("aggregated_alone", layer=last.number))
     return degraded

@@ -18,6 +18,7 @@ from langchain_moa._messages.answers import add_up
 from langchain_moa._messages.conversation import reference_text
 from langchain_moa._messages.endings import end_of
 from langchain_moa._models.members import Member
+from langchain_moa._nodes.budget import Budget
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
@@ -36,20 +37,24 @@ logger = logging.getLogger(__name__)
 class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
     """A node: one proposer's reference, or why there is none."""
 
-    def __init__(self, member: Member, *, layer: Layer, node: str, before: Layer | None, answer_key: AnswerKey) -> None:
+    def __init__(
+        self, member: Member, *, layer: Layer, node: str, earlier: Sequence[Layer], answer_key: AnswerKey
+    ) -> None:
         """Prepare the node.
 
         Args:
             member: The proposer.
             layer: Its layer.
             node: The node's name.
-            before: The layer whose references it sees; `None` in the first layer.
+            earlier: The layers before, first to last; it sees the references of the last one.
             answer_key: From a text to what it votes for, in a layer that votes.
         """
         self._member = member
         self._layer = layer
         self._node = node
-        self._before = before
+        self._earlier = earlier
+        self._before = earlier[-1] if earlier else None
+        self._budget = Budget(layer.options)
         self._answer_key = answer_key
         self._about = {"layer": layer.number, "proposer": member.name, "model": member.model_name}
         self._total = len(layer.members)
@@ -61,6 +66,8 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         turn = self._layer.turn(input, context)
         if turn and (known := turn.known.get(self._node)) is not None:
             return _again(known, self._node)
+        if self._budget.leaves_out(self._layer, self._earlier, input):
+            return self._leave_out(input, turn)
         is_vote = self._layer.votes and context.answer_form == "text"
         clock = self._layer.clock(input, turn, is_vote=is_vote)
         messages, is_trimmed = self._prompt(input, context)
@@ -80,7 +87,7 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
             account["usage"] = add_up(used.values())
         member = self._member
         make_bill = partial(bill, prices, used or read.message, model=member.model_name, provider=member.ls_provider)
-        if is_loaded():
+        if is_loaded() or self._layer.options.max_cost is not None:
             account = {**account, **await make_bill()}
         else:
             input["run"].unbilled[self._node] = make_bill
@@ -88,6 +95,15 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         done = clock.finish(is_good=read.status == "ok", vote=vote)
         await context.emit(("moa_proposer_end", {**self._about, **account, "done": done, "total": self._total}))
         return self._update(read, account, turn)
+
+    def _leave_out(self, state: MoAState, turn: Turn | None) -> dict[str, Any]:
+        """Return what the node writes into the state when it asks nobody: what the layer before gave goes on."""
+        update: dict[str, Any] = {"calls": {self._node: self._layer.skipped[self._node]}}
+        if self._node == self._layer.nodes[0]:
+            update |= {"references": state.get("references", []), "failures": state.get("failures", [])}
+        if turn:
+            turn.given[self._node] = update
+        return update
 
     def _prompt(self, state: MoAState, context: CallContext) -> tuple[list[BaseMessage], bool]:
         """Return what the proposer is asked, and whether references were trimmed to fit."""
