@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -97,6 +98,16 @@ Aggregation = Annotated[
         rich_help_panel=_MIXTURE,
     ),
 ]
+Prices = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help='JSON file of prices, {model: {"input": …, "output": …}} in USD per million tokens. '
+        "They come before those of the package genai-prices.",
+        rich_help_panel=_MIXTURE,
+    ),
+]
+MaxCost = Annotated[float | None, typer.Option(metavar="USD", help=_texts()["max_cost"], rich_help_panel=_MIXTURE)]
 System = Annotated[str | None, typer.Option("--system", "-s", help="System message.", rich_help_panel=_MIXTURE)]
 
 
@@ -112,6 +123,8 @@ class MixtureOptions:
     max_tokens: int | None = None
     timeout: float | None = None
     aggregation: str | None = None
+    prices: Path | None = None
+    max_cost: float | None = None
 
     @property
     def is_local_by_default(self) -> bool:
@@ -132,9 +145,12 @@ class MixtureOptions:
         """Build the model.
 
         Raises:
-            ValueError: The options do not fit together, the line-up is unknown, or a key is missing.
+            ValueError: The options do not fit together, the line-up is unknown, or a key is missing; or the price file
+                is malformed.
+            OSError: The price file can't be read.
         """
         from langchain_moa.chat_models import ChatMoA
+        from langchain_moa.prices import read_table
 
         options: dict[str, Any] = {
             "model": self.model or ("local" if self.is_local_by_default else None),
@@ -145,6 +161,8 @@ class MixtureOptions:
             "max_tokens": self.max_tokens,
             "timeout": self.timeout,
             "aggregation": self.aggregation,
+            "prices": read_table(self.prices) if self.prices else None,
+            "max_cost": self.max_cost,
         }
         given = {name: value for name, value in options.items() if value is not None}
         return ChatMoA(**given, include_references=True)

@@ -34,6 +34,8 @@ def ask(
     max_tokens: options.MaxTokens = None,
     num_proc: options.NumProc = None,
     timeout: options.Timeout = None,
+    prices: options.Prices = None,
+    max_cost: options.MaxCost = None,
     system: options.System = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     references: Annotated[bool, typer.Option("--references", help="Print the references before the answer.")] = False,
@@ -50,6 +52,8 @@ def ask(
         max_tokens=max_tokens,
         timeout=timeout,
         aggregation=aggregation,
+        prices=prices,
+        max_cost=max_cost,
     )
     options.tell_if_local(mixture)
     from langchain_core.messages import HumanMessage, SystemMessage
@@ -102,5 +106,5 @@ def _account(model: str, answer: AIMessage, seconds: float) -> dict[str, Any]:
         "usage": total_usage(moa),
         "seconds": round(seconds, 3),
         "degraded": moa["degraded"],
-        **{name: moa[name] for name in ("selected", "vote", "analysis") if name in moa},
+        **{name: moa[name] for name in ("selected", "vote", "analysis", "cost") if name in moa},
     }

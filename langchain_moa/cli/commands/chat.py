@@ -20,6 +20,8 @@ def chat(
     max_tokens: options.MaxTokens = None,
     num_proc: options.NumProc = None,
     timeout: options.Timeout = None,
+    prices: options.Prices = None,
+    max_cost: options.MaxCost = None,
     system: options.System = None,
     multi_turn: bool = typer.Option(True, help="Send the conversation so far with each question."),
     debug: options.Debug = False,
@@ -34,6 +36,8 @@ def chat(
         max_tokens=max_tokens,
         timeout=timeout,
         aggregation=aggregation,
+        prices=prices,
+        max_cost=max_cost,
     )
     options.tell_if_local(mixture)
     from langchain_moa.cli.conversation import Conversation

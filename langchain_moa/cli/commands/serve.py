@@ -84,6 +84,8 @@ def serve(
     temperature: options.Temperature = None,
     max_tokens: options.MaxTokens = None,
     timeout: options.Timeout = None,
+    prices: options.Prices = None,
+    max_cost: options.MaxCost = None,
     debug: options.Debug = False,
 ) -> None:
     """Serve an OpenAI-compatible API: every line-up by name, and `moa-1` as configured by the Mixture options."""
@@ -102,6 +104,8 @@ def serve(
         max_tokens=max_tokens,
         timeout=timeout,
         aggregation=aggregation,
+        prices=prices,
+        max_cost=max_cost,
     )
     options.tell_if_local(mixture)
     from langchain_moa.server.app import create_app
