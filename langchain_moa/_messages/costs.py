@@ -42,7 +42,7 @@ def cost_of(message: AIMessage, prices: Prices | None, *, model: str, provider: 
         return None if nested["unpriced"] or nested["total"] is None else Cost(nested["total"])
     if usage is None or prices is None:
         return None
-    names = dict.fromkeys(filter(None, (metadata.get("model_name"), model)))
+    names = dict.fromkeys((_name(message, model), model))
     return next((cost for name in names if (cost := prices.cost(name, usage, provider))), None)
 
 
@@ -52,7 +52,7 @@ def bill_of(message: AIMessage, prices: Prices, *, model: str, provider: str | N
         return _bill([known.total], [])
     if nested := _nested(message):
         return _bill([nested["total"]], nested["unpriced"])
-    return _bill([], [message.response_metadata.get("model_name") or model])
+    return _bill([], [_name(message, model)])
 
 
 def bill_of_models(usages: Mapping[str, UsageMetadata], prices: Prices) -> Bill:
@@ -81,8 +81,16 @@ def total_of(bills: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _nested(message: AIMessage) -> dict[str, Any] | None:
     """Return what a mixture's answer says of its cost, as `total_of` made it."""
-    cost: dict[str, Any] | None = (message.response_metadata.get("moa") or {}).get("cost")
-    return cost
+    match message.response_metadata.get("moa"):
+        case {"cost": {"total": float() | int() | None as total, "unpriced": [*unpriced]}}:
+            return {"total": total, "unpriced": unpriced}
+    return None
+
+
+def _name(message: AIMessage, model: str) -> str:
+    """Return the model's name as the reply tells it, else as it is configured."""
+    told = message.response_metadata.get("model_name")
+    return told if told and isinstance(told, str) else model
 
 
 def _bill(costs: Iterable[float | None], unpriced: list[str]) -> Bill:

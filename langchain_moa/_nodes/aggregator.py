@@ -279,10 +279,15 @@ class _Run:
 
     async def _settle(self) -> None:
         """Make the bills that had to wait for the prices."""
-        made = {node: await make() for node, make in self._state["run"].unbilled.items()}
-        if made:
-            calls: Any = self._state["calls"]
-            self._state = {**self._state, "calls": {**calls, **{node: calls[node] | made[node] for node in made}}}
+        if self._layer.prices is None:
+            return
+        unbilled, calls = self._state["run"].unbilled, dict(self._state["calls"])
+        for node, call in calls.items():
+            if make := unbilled.get(node):
+                calls[node] = {**call, **await make()}
+            elif "cost" not in call and call["usage"]:  # of a run that went on after a crash
+                calls[node] = {**call, "cost": None, "unpriced": [call["model"]]}
+        self._state = {**self._state, "calls": calls}
 
     async def _bill(self, reply: AIMessage, model: Participant) -> Bill:
         return await bill(self._layer.prices, reply, model=model.model_name, provider=model.ls_provider)

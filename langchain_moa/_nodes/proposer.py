@@ -65,7 +65,8 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         context = call_context(config)
         turn = self._layer.turn(input, context)
         if turn and (known := turn.known.get(self._node)) is not None:
-            return _again(known, self._node)
+            is_left_out = known["calls"][self._node]["status"] == "skipped"
+            return self._leave_out(input, turn) if is_left_out else _again(known, self._node)
         if self._budget.leaves_out(self._layer, self._earlier, input):
             return self._leave_out(input, turn)
         is_vote = self._layer.votes and context.answer_form == "text"
@@ -99,10 +100,10 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
     def _leave_out(self, state: MoAState, turn: Turn | None) -> dict[str, Any]:
         """Return what the node writes into the state when it asks nobody: what the layer before gave goes on."""
         update: dict[str, Any] = {"calls": {self._node: self._layer.skipped[self._node]}}
-        if self._node == self._layer.nodes[0]:
-            update |= {"references": state.get("references", []), "failures": state.get("failures", [])}
-        if turn:
+        if turn:  # so that the turn's later steps show the aggregator the same
             turn.given[self._node] = update
+        if self._node == self._layer.nodes[0]:
+            return {**update, "references": state.get("references", []), "failures": state.get("failures", [])}
         return update
 
     def _prompt(self, state: MoAState, context: CallContext) -> tuple[list[BaseMessage], bool]:

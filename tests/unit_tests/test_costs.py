@@ -205,6 +205,13 @@ def test_a_provider_that_tells_what_it_charged_is_taken_at_its_word():
     assert call["cost"] == 0.5
 
 
+@pytest.mark.parametrize("told", [{"moa": "yes"}, {"moa": {"cost": 3}}, {"model_name": ["lab/a"]}, {"cost": "much"}])
+def test_odd_metadata_of_a_proposal_ends_no_call(ask, priced, told):
+    odd = RunnableLambda(lambda messages: AIMessage("odd", response_metadata=told))
+    moa = account(ask(ChatMoA(proposers=[odd, "lab/a"], aggregator="lab/writer", prices=PRICES), "Hi"))
+    assert moa["cost"] == {"total": 0.202, "unpriced": ["RunnableLambda"]}
+
+
 def test_progress_tells_the_cost_of_a_proposal(priced):
     ends = []
     for event in (

@@ -23,6 +23,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from openai import BadRequestError
 
 from langchain_moa import ChatMoA, create_moa_graph
+from langchain_moa.gates import unless_scouts_agree
 from langchain_moa.middleware import MoAMiddleware
 from tests.integration_tests.observability.conftest import run_snippet
 from tests.langsmith_server import LangSmithServer, Run
@@ -333,6 +334,19 @@ def test_the_runs_of_a_graph_of_ones_own_carry_their_costs(by_environment, provi
     assert {name: dollars(run)[0][:2] for name, run in runs_by_name(by_environment).items()} == {
         name: pytest.approx(costs) for name, costs in COSTS.items()
     }
+
+
+def test_the_models_inside_of_an_agent_and_of_a_gate_carry_their_costs(by_environment, providers, ask):
+    agent = create_agent(ChatOpenAI(model="lab/b", base_url=providers.url)) | (lambda state: state["messages"][-1])
+    asked = {"messages": [HumanMessage("Go.")]}
+    proposer = RunnableLambda(lambda messages: asked) | agent
+    gate = unless_scouts_agree("lab/a", "lab/writer")
+    model = ChatMoA(proposers=[proposer], aggregator="lab/writer", fan_out=gate, prices=PRICES)
+    answer = ask(model, "Go.")
+    wait_for_all_tracers()
+    paid = [dollars(run)[0][2] for run in by_environment.runs.values() if dollars(run)]
+    assert len(paid) == len(providers.requests) == 4
+    assert answer.response_metadata["moa"]["cost"] == {"total": pytest.approx(sum(paid)), "unpriced": []}
 
 
 def test_what_has_no_price_has_no_cost_in_a_trace(by_environment, providers):
