@@ -26,7 +26,7 @@ from langchain_moa._messages.prompts import PROMPTS, Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
 from langchain_moa._nodes.budget import Budget
-from langchain_moa._nodes.layer import Layer, degraded_layers, last_asked
+from langchain_moa._nodes.layer import Layer, degraded_layers, last_asked, with_bills
 from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode
@@ -106,7 +106,7 @@ class _Run:
             answer, written = await self._winner(outcome.winner), None
         else:
             answer, written = await self._write(outcome)
-        await self._settle()
+        self._state = await with_bills(self._state, self._layer.prices)
         aggregator = {**written.account(), **await self._bill(answer, written.writer)} if written else None
         account = self._account(outcome, written, answer, aggregator)
         answer = answer.model_copy(update={"response_metadata": {**answer.response_metadata, "moa": account}})
@@ -276,18 +276,6 @@ class _Run:
             await self._context.emit(("moa_aggregator_start", data))
 
     # -- What the metadata tells -------------------------------------------------------------------------------------
-
-    async def _settle(self) -> None:
-        """Make the bills that had to wait for the prices."""
-        if self._layer.prices is None:
-            return
-        unbilled, calls = self._state["run"].unbilled, dict(self._state["calls"])
-        for node, call in calls.items():
-            if make := unbilled.get(node):
-                calls[node] = {**call, **await make()}
-            elif "cost" not in call and call["usage"]:  # of a run that went on after a crash
-                calls[node] = {**call, "cost": None, "unpriced": [call["model"]]}
-        self._state = {**self._state, "calls": calls}
 
     async def _bill(self, reply: AIMessage, model: Participant) -> Bill:
         return await bill(self._layer.prices, reply, model=model.model_name, provider=model.ls_provider)

@@ -191,6 +191,19 @@ class Layer:
         return random.Random(seed).sample(items, len(items))
 
 
+async def with_bills(state: MoAState, prices: Prices | None) -> MoAState:
+    """Return the state with the proposers' bills that had to wait for the prices."""
+    if prices is None:
+        return state
+    unbilled, calls = state["run"].unbilled, dict(state["calls"])
+    for node, call in calls.items():
+        if make := unbilled.get(node):
+            calls[node] = {**call, **await make()}
+        elif "cost" not in call and call["usage"]:  # of a run that went on after a crash
+            calls[node] = {**call, "cost": None, "unpriced": [call["model"]]}
+    return {**state, "calls": calls}
+
+
 def last_asked(layers: Sequence[Layer], state: MoAState) -> Layer:
     """Return the last layer that was asked. When the gate has left out all of them, it is the last one."""
     return next((layer for layer in reversed(layers) if not layer.is_skipped(state)), layers[-1])

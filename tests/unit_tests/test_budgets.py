@@ -4,10 +4,12 @@ import re
 import sys
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import ChatMoA, create_moa_graph
+from langchain_moa.middleware import MoAMiddleware
 from tests.fakes import CallingChatModel, ScriptedChatModel
 from tests.openai_server import Reply
 
@@ -156,6 +158,17 @@ async def test_a_graph_keeps_its_budget_too(server, budget, way):
     state = graph.invoke(question) if way == "invoke" else await graph.ainvoke(question)
     assert skipped(state["messages"][-1]) == ["layer_3"]
     assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_panel_keeps_its_budget_too(server, budget, way):
+    acting = ScriptedChatModel(reply="done")
+    panel = MoAMiddleware(proposers=["lab/a", "lab/b"], rounds=3, **budget(5))
+    agent, question = create_agent(acting, middleware=[panel]), {"messages": [HumanMessage("Hi")]}
+    state = agent.invoke(question) if way == "invoke" else await agent.ainvoke(question)
+    assert account(state["messages"][-1])["panel"]["degraded"] == [{"reason": "budget_reached", "skipped": "layer_3"}]
+    assert len(server.requests) == 4
+    assert "2. words 1 of lab/b" in str(acting.seen[0])
 
 
 def test_a_layer_that_was_left_out_stays_so_for_the_user_turn(ask):

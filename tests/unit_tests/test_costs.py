@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -15,6 +16,7 @@ from langchain_openai import ChatOpenAI
 from langchain_moa import ChatMoA, create_moa_graph, prices
 from langchain_moa._runtime import bills
 from langchain_moa.gates import unless_scouts_agree
+from langchain_moa.middleware import MoAMiddleware
 from langchain_moa.prices import load_package
 from tests.fakes import CallingChatModel, ScriptedChatModel
 from tests.openai_server import Reply
@@ -203,6 +205,17 @@ def test_a_provider_that_tells_what_it_charged_is_taken_at_its_word():
     model = ChatMoA(proposers=[Router(model_name="lab/a")], aggregator="lab/writer", prices=PRICES, api_key="k")
     ((call,),) = [account(model.model_copy(update={"aggregator": Router()}).invoke("Hi"))["layers"][0]]
     assert call["cost"] == 0.5
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_panel_beside_an_agents_own_model_tells_its_cost(priced, way):
+    acting = ScriptedChatModel(reply="done")
+    panel = MoAMiddleware(proposers=["lab/a", "lab/b"], prices=PRICES)
+    agent, question = create_agent(acting, middleware=[panel]), {"messages": [HumanMessage("Hi")]}
+    state = agent.invoke(question) if way == "invoke" else await agent.ainvoke(question)
+    told = account(state["messages"][-1])["panel"]
+    assert [call["cost"] for call in told["layers"][0]] == [0.002, 0.018]
+    assert told["cost"] == {"total": 0.02, "unpriced": []}
 
 
 @pytest.mark.parametrize("told", [{"moa": "yes"}, {"moa": {"cost": 3}}, {"model_name": ["lab/a"]}, {"cost": "much"}])
