@@ -135,6 +135,9 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
     Raises:
         ValueError: The options don't fit together; the text names the option and says what to do.
     """
+    prices = find_prices(options.prices)
+    if prices is not None:
+        load_prices_meanwhile()  # models take longer to build when their packages have to be loaded
     lineup = None if options.is_explicit else get_lineup(options.model)
     sampling = {
         "temperature": _first(options.temperature, lineup and lineup.temperature, Lineup.temperature),
@@ -158,11 +161,9 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
         layers=layers,
         aggregators=[participant for writer in writers for participant in _to_participants(writer, writing)],
         window=_first(options.window, lineup and lineup.window, None),
-        prices=find_prices(options.prices),
+        prices=prices,
     )
     mixture.check(options)
-    if mixture.prices is not None:
-        load_prices_meanwhile()
     return mixture
 
 
