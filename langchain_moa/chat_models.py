@@ -57,7 +57,7 @@ _OF_MODELS = {
     "api_key",
     "base_url",
 }
-_IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out"}
+_IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out", "prices"}
 
 # Options that are not also arguments of a provider's request, and so of a call.
 _OF_THE_MIXTURE = (set(MoAOptions.model_fields) | {"inner_handlers", "streaming"}) - {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_core.runnables import Runnable
@@ -55,6 +55,9 @@ def create_moa_graph(
     shuffle: bool = False,
     shuffle_seed: int = 0,
     fan_out: Literal["auto", "always", "user_turn"] | Gate = "auto",
+    prices: Mapping[str, Any] | None = None,
+    max_cost: float | None = None,
+    max_total_tokens: int | None = None,
     include_references: bool = False,
 ) -> StateGraph[MoAState, None, MessagesState, MessagesState]:
     """Build the graph of a mixture, uncompiled: the caller chooses the checkpointer.
@@ -86,6 +89,7 @@ def build_graph(
     """
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
     common: dict[str, Any] = {"of": len(mixture.layers), "options": options, "mixture": mixture.proposers}
+    common["prices"] = mixture.prices
     layers = [Layer(number=n, members=members, **common) for n, members in enumerate(mixture.layers, 1)]
     key = options.answer_key
     answer_key = matching(key) if isinstance(key, str) else key or final_answer
@@ -96,14 +100,15 @@ def build_graph(
         destinations = (*layers[0].entry, end)
         graph.add_node("gate", ask_gate, metadata={"moa_role": "gate"}, destinations=destinations)
         graph.add_edge(START, "gate")
-    for before, layer in zip([None, *layers[:-1]], layers, strict=True):
+    for layer in layers:
+        earlier = layers[: layer.number - 1]
         for node, member in zip(layer.nodes, layer.members, strict=True):
-            ask = AskProposer(member, layer=layer, node=node, before=before, answer_key=answer_key)
+            ask = AskProposer(member, layer=layer, node=node, earlier=earlier, answer_key=answer_key)
             metadata = {"moa_role": "proposer", "moa_layer": layer.number, "moa_proposer": member.name}
             graph.add_node(node, ask, metadata=metadata)
         if layer.comes_in_waves:
-            _add_waves(graph, layer, answer_key, end=end)
-        if before or gate is None:  # a gate goes to the first layer by itself
+            _add_waves(graph, layer, earlier, answer_key, end=end)
+        if earlier or gate is None:  # a gate goes to the first layer by itself
             for node in layer.entry:
                 graph.add_edge(previous, node)
         previous = list(layer.nodes)
@@ -119,10 +124,17 @@ def build_graph(
     return graph
 
 
-def _add_waves(graph: StateGraph[Any, Any, Any, Any], layer: Layer, answer_key: AnswerKey, *, end: str) -> None:
+def _add_waves(
+    graph: StateGraph[Any, Any, Any, Any],
+    layer: Layer,
+    earlier: Sequence[Layer],
+    answer_key: AnswerKey,
+    *,
+    end: str,
+) -> None:
     """Have the proposers of a layer asked a few at a time."""
-    for name, goes_to in (("first_wave", layer.nodes), ("next_wave", [*layer.nodes, end])):
-        ask = AskWave(layer, is_first=name == "first_wave", answer_key=answer_key, otherwise=end)
-        graph.add_node(name, ask, metadata={"moa_role": "wave"}, destinations=tuple(goes_to))
+    for name in ("first_wave", "next_wave"):
+        ask = AskWave(layer, earlier=earlier, is_first=name == "first_wave", answer_key=answer_key, otherwise=end)
+        graph.add_node(name, ask, metadata={"moa_role": "wave"}, destinations=(*layer.nodes, end))
     for node in layer.nodes:
         graph.add_edge(node, "next_wave")

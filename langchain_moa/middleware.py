@@ -141,6 +141,9 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
         prompt: Literal["paper", "fenced"] = "paper",
         shuffle: bool = False,
         shuffle_seed: int = 0,
+        prices: Mapping[str, Any] | None = None,
+        max_cost: float | None = None,
+        max_total_tokens: int | None = None,
         include_references: bool = False,
     ) -> None:
         """Build the panel.

@@ -21,6 +21,7 @@ from pydantic import (
 
 from langchain_moa.answer_keys import AnswerKey, matching
 from langchain_moa.lineups import RESERVE
+from langchain_moa.prices import to_price_list
 from langchain_moa.proposers import Proposer, check_model
 
 ProposerLike = str | Proposer | Runnable[Any, Any]
@@ -169,6 +170,19 @@ class MoAOptions(BaseModel):
     Runnable from the messages to a bool (see `langchain_moa.gates`). `"auto"`: user_turn when tools are bound, else
     always."""
 
+    prices: Mapping[str, Any] | None = None
+    """Prices by model name, in US dollars per million tokens: `{"lab/a": {"input": 2.5, "output": 10, "cached":
+    1.25}}`, where `cached` is optional. They come before those of the package `genai-prices` (extra `prices`). Default:
+    none."""
+
+    max_cost: float | None = Field(default=None, gt=0)
+    """Budget of one call in US dollars. Before every layer but the first, every step and the answer, what it would cost
+    is estimated from the last layer's calls; what would pass the budget is left out, and named in `degraded`. Default:
+    none."""
+
+    max_total_tokens: int | None = Field(default=None, ge=1)
+    """Budget of one call in tokens, of input and output together; it works as `max_cost` does. Default: none."""
+
     include_references: bool = False
     """Include the references' texts in the answer's `response_metadata["moa"]`."""
 
@@ -227,6 +241,13 @@ class MoAOptions(BaseModel):
         if isinstance(value, Proposer):
             raise ValueError(_not_an_aggregator(info.field_name))
         check_model(value)
+        return value
+
+    @field_validator("prices")
+    @classmethod
+    def _are_prices(cls, value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if value is not None:
+            to_price_list(value, source="prices")
         return value
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from langgraph.channels import Topic
 from langgraph.graph import MessagesState
 from typing_extensions import TypedDict
 
+from langchain_moa._messages.costs import Bill
 from langchain_moa._runtime.run_state import PerRun, RunState
 
 Status = Literal["ok", "failed", "timeout", "cancelled", "empty", "truncated", "filtered", "skipped"]
@@ -24,7 +25,7 @@ class Reference(TypedDict):
     content: str
 
 
-class ProposerCall(TypedDict):
+class ProposerCall(Bill):
     """What became of one call of a proposer, as the answer's metadata shows it."""
 
     proposer: str
@@ -66,7 +67,7 @@ class Wave(TypedDict):
     """Which proposers of the earlier waves gave nothing."""
 
 
-class GateCall(TypedDict):
+class GateCall(Bill):
     """What the gate decided."""
 
     asked: bool

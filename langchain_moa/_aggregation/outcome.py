@@ -19,6 +19,14 @@ class UnusableReplyError(MoAError):
     """A model answered a question on the way to the answer, and its reply can't be used."""
 
 
+class BudgetReachedError(UnusableReplyError):
+    """A model was not asked, because a budget would have been passed."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__("the budget is reached")
+        self.step = step
+
+
 class Ask(Protocol):
     """Asks a model about references, on the way to the answer."""
 
@@ -34,7 +42,7 @@ class Ask(Protocol):
             schema: What the reply must fit.
 
         Raises:
-            UnusableReplyError: The reply is empty or cut off, or does not fit the schema.
+            UnusableReplyError: The reply is empty or cut off, or does not fit the schema; or a budget is reached.
             Exception: The model's own error.
         """
 
@@ -62,5 +70,7 @@ class Outcome:
 
 
 def reason(name: str, error: BaseException | None = None, **details: Any) -> dict[str, Any]:
-    """Return an entry of the metadata's `degraded`."""
+    """Return an entry of the metadata's `degraded`. A budget is a reason of its own."""
+    if isinstance(error, BudgetReachedError):
+        return {"reason": "budget_reached", "skipped": error.step}
     return {"reason": name, **details, **({"error": describe(error)} if error else {})}

@@ -9,6 +9,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 
+from langchain_moa._messages.costs import calls_of
+
 # The aggregator's alone, while the mixture's `usage_metadata` is the sum over all calls.
 _OF_AGGREGATOR = ("token_usage", "usage")
 
@@ -47,11 +49,13 @@ def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
     Returns:
         Tokens in and out, with details; `None` when no provider reported anything.
     """
-    usages = list(moa.get("gate", {}).get("usage", {}).values())
-    for calls in (*moa["layers"], moa.get("steps", ()), [moa["aggregator"] or {}]):
-        for call in calls:
-            usages.append(call.get("usage"))
-    return add_up(usages)
+    return add_up(usage_of(call) for call in calls_of(moa))
+
+
+def usage_of(call: Mapping[str, Any]) -> UsageMetadata | None:
+    """Return the usage of a call in an answer's `response_metadata["moa"]`; the gate's is told by model."""
+    usage: Any = call.get("usage")
+    return add_up(usage.values()) if "asked" in call else usage
 
 
 def add_up(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:

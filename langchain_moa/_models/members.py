@@ -14,7 +14,7 @@ from langchain_moa._messages.cache_control import for_provider
 from langchain_moa._messages.conversation import adviser_view, fitting_content
 from langchain_moa._messages.prompts import with_system
 from langchain_moa._models.factory import build_model, model_name, model_profile, unbound, without_streaming
-from langchain_moa._models.provider import provider_of
+from langchain_moa._models.provider import ls_provider_of, provider_of
 from langchain_moa.proposers import Proposer
 
 
@@ -28,6 +28,9 @@ class Participant:
     provider: str | None
     """`_llm_type` of a chat model."""
 
+    ls_provider: str | None
+    """LangSmith's name for the provider of a chat model."""
+
     max_tokens: int | None
     """Maximum number of tokens that it may write, as far as it says so."""
 
@@ -39,6 +42,7 @@ class Participant:
             model_name=model_name(model),
             profile=model_profile(model),
             provider=provider_of(model),
+            ls_provider=ls_provider_of(model),
             max_tokens=_max_tokens(model),
             **details,
         )

@@ -7,13 +7,16 @@ from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import ModelProfile
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 from langchain_moa._models.factory import build_model, model_identity, nesting
 from langchain_moa._models.members import Member, Participant, to_members
+from langchain_moa._runtime.bills import load_prices_meanwhile
 from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.lineups import ANSWER_MAX_TOKENS, Lineup, get_lineup
 from langchain_moa.options import MoAOptions
+from langchain_moa.prices import Prices, find_prices
 
 # Every level multiplies the calls.
 _MAX_NESTING = 4
@@ -29,6 +32,8 @@ class Mixture:
 
     window: int | None = None
     """Maximum number of references that one call sees."""
+
+    prices: Prices | None = None
 
     @property
     def aggregator(self) -> Runnable[Any, Any]:
@@ -79,6 +84,25 @@ class Mixture:
         if self.window is not None and options.reserve >= self.window:
             msg = f"reserve is {options.reserve}; give at least 1, and less than the window of {self.window}."
             raise ValueError(msg)
+        if options.max_cost is not None:
+            self._check_prices()
+
+    def _check_prices(self) -> None:
+        """Check that a budget in dollars can be kept, as far as the models' names tell."""
+        if self.prices is None:
+            msg = 'max_cost needs prices: pip install "langchain-moa[prices]", or give prices={model: {"input": ...}}.'
+            raise ValueError(msg)
+        nothing = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+        # Of a Runnable, nobody knows beforehand which models it will ask; and a mixture tells its cost by itself.
+        named = {
+            each.model_name: each.ls_provider for each in self._all if each.ls_provider and not nesting(each.model)
+        }
+        unknown = [name for name, provider in named.items() if self.prices.cost(name, nothing, provider) is None]
+        if unknown:
+            msg = f"max_cost is given, but no price is known for {', '.join(map(repr, unknown))}: give "
+            raise ValueError(
+                msg + f'prices={{{unknown[0]!r}: {{"input": ..., "output": ...}}}}, in USD per million tokens.'
+            )
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -111,6 +135,9 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
     Raises:
         ValueError: The options don't fit together; the text names the option and says what to do.
     """
+    prices = find_prices(options.prices)
+    if prices is not None:
+        load_prices_meanwhile()  # models take longer to build when their packages have to be loaded
     lineup = None if options.is_explicit else get_lineup(options.model)
     sampling = {
         "temperature": _first(options.temperature, lineup and lineup.temperature, Lineup.temperature),
@@ -134,6 +161,7 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
         layers=layers,
         aggregators=[participant for writer in writers for participant in _to_participants(writer, writing)],
         window=_first(options.window, lineup and lineup.window, None),
+        prices=prices,
     )
     mixture.check(options)
     return mixture

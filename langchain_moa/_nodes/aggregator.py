@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -14,16 +15,19 @@ from pydantic import BaseModel
 
 from langchain_moa._aggregation.analyze import Analysis, analyze
 from langchain_moa._aggregation.judge import Judge
-from langchain_moa._aggregation.outcome import Outcome, UnusableReplyError, reason
+from langchain_moa._aggregation.outcome import BudgetReachedError, Outcome, UnusableReplyError, reason
 from langchain_moa._aggregation.select import Choice, VerdictsDisagreeError, select
 from langchain_moa._aggregation.synthesize import in_passes, synthesize
 from langchain_moa._aggregation.vote import vote
 from langchain_moa._messages.conversation import adviser_view
+from langchain_moa._messages.costs import Bill, calls_of, total_of
 from langchain_moa._messages.endings import ending
 from langchain_moa._messages.prompts import PROMPTS, Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
-from langchain_moa._nodes.layer import Layer, degraded_layers
+from langchain_moa._nodes.budget import Budget
+from langchain_moa._nodes.layer import Layer, degraded_layers, last_asked, with_bills
+from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode
 from langchain_moa._runtime.turn_references import turn_references
@@ -66,6 +70,7 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         self.answer_key = answer_key
         self.window = window
         self.options = options
+        self.budget = Budget(options)
         self.render = PROMPTS[options.prompt]
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
@@ -81,7 +86,7 @@ class _Run:
         self._state = state
         self._config = config
         self._context: CallContext = call_context(config)
-        self._layer = node.layers[-1]
+        self._layer = last_asked(node.layers, state)
         given = self._context.messages
         self._conversation = state["messages"] if given is None else list(given)
         self._references = self._layer.references(state)
@@ -95,11 +100,15 @@ class _Run:
         """Return the answer, with an account of all calls in its metadata."""
         await self._context.emit(self._layer.ended(self._state))
         outcome = await self._aggregate()
+        if outcome.winner is None and not self._has_room(1):
+            outcome = self._without_writing(outcome)
         if outcome.winner is not None:
             answer, written = await self._winner(outcome.winner), None
         else:
             answer, written = await self._write(outcome)
-        account = self._account(outcome, written, answer)
+        self._state = await with_bills(self._state, self._layer.prices)
+        aggregator = {**written.account(), **await self._bill(answer, written.writer)} if written else None
+        account = self._account(outcome, written, answer, aggregator)
         answer = answer.model_copy(update={"response_metadata": {**answer.response_metadata, "moa": account}})
         if turn := self._state["run"].turn:
             turn_references.keep(turn, answer, self._conversation, self._context.caller)
@@ -168,9 +177,13 @@ class _Run:
         self, step: str, references: Sequence[str], render: Render, schema: type[BaseModel] | None = None
     ) -> Any:
         """Ask the judge, and if it fails its fallbacks. See `Ask`."""
+        # A verdict's winner is the answer; after all other steps somebody writes it.
+        is_verdict = schema is not None and self._node.options.aggregation == "select"
+        if not self._has_room(1 if is_verdict else 2):
+            raise BudgetReachedError(step)
         await self._announce(self._node.judges[0].participant)
         view = adviser_view(self._conversation, ())
-        child = child_config(self._config, run_name="judge", tag="moa:judge")
+        child = child_config(self._config, run_name="judge", tag="moa:judge", prices=self._layer.prices)
         *others, last = self._node.judges
         for judge in [*others, last]:
             participant = judge.participant
@@ -195,6 +208,7 @@ class _Run:
             self._steps.append(account)
             account["model"] = judgment.message.response_metadata.get("model_name") or participant.model_name
             account["usage"] = judgment.message.usage_metadata
+            account |= await self._bill(judgment.message, participant)
             try:
                 return judgment.text() if schema is None else judgment.parsed()
             except UnusableReplyError as error:
@@ -212,7 +226,7 @@ class _Run:
         """
         options, tools = self._node.options, self._context.tools
         patience = options.first_token_timeout or options.timeout
-        child = child_config(self._config, run_name="aggregator", tag="moa:aggregator")
+        child = child_config(self._config, run_name="aggregator", tag="moa:aggregator", prices=self._layer.prices)
         *others, last = self._node.aggregators
         for writer in [*others, last]:
             await self._announce(writer)
@@ -242,6 +256,18 @@ class _Run:
             self._context.on_chunk(AIMessageChunk(content=reference["content"], response_metadata=dict(metadata)))
         return AIMessage(content=reference["content"], response_metadata=metadata)
 
+    def _has_room(self, calls: int) -> bool:
+        made = [*(call for layer in self._node.layers for call in layer.calls(self._state)), *self._steps]
+        return self._node.budget.has_room(calls, self._state, made, like=self._layer)
+
+    def _without_writing(self, outcome: Outcome) -> Outcome:
+        """Take the first complete proposal as the answer, if one can be: tools and schemas are the aggregator's."""
+        candidates = self._layer.complete(self._references, self._state)
+        if not candidates or self._context.answer_form != "text":
+            return outcome
+        skipped = reason("budget_reached", skipped="answer", instead=candidates[0]["proposer"])
+        return replace(outcome, winner=candidates[0], degraded=[*outcome.degraded, skipped])
+
     async def _announce(self, model: Participant) -> None:
         """Report that the aggregator begins, at the first of its calls."""
         if not self._is_announced:
@@ -251,12 +277,17 @@ class _Run:
 
     # -- What the metadata tells -------------------------------------------------------------------------------------
 
-    def _account(self, outcome: Outcome, written: Attempt | None, answer: AIMessage) -> dict[str, Any]:
+    async def _bill(self, reply: AIMessage, model: Participant) -> Bill:
+        return await bill(self._layer.prices, reply, model=model.model_name, provider=model.ls_provider)
+
+    def _account(
+        self, outcome: Outcome, written: Attempt | None, answer: AIMessage, aggregator: dict[str, Any] | None
+    ) -> dict[str, Any]:
         node, state = self._node, self._state
         layers = [layer.calls(state) for layer in node.layers]
         account: dict[str, Any] = {
             "layers": layers,
-            "aggregator": written and written.account(),
+            "aggregator": aggregator,
             "aggregation": outcome.aggregation,
             "degraded": [
                 *degraded_layers(node.layers, state, is_vote=outcome.aggregation == "vote"),
@@ -270,6 +301,9 @@ class _Run:
             account["gate"] = state["gate_call"]
         if node.options.shuffle:
             account["order"] = [layer.order(state) for layer in node.layers]
+        account["degraded"] += node.budget.degraded(list(calls_of(account)))
+        if self._layer.prices:
+            account["cost"] = total_of(calls_of(account))
         if turn := state["run"].turn:
             account["turn"] = turn.token
         return account

@@ -12,6 +12,7 @@ from langgraph.types import Command
 
 from langchain_moa._aggregation.outcome import reason
 from langchain_moa._nodes.layer import Layer
+from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import call_context, child_config
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
 from langchain_moa._runtime.tracing import count_usage
@@ -34,16 +35,19 @@ class AskGate(AsyncNode[MoAState, Command[str]]):
         self._first = layers[0].entry
         self._otherwise = otherwise
         self._skipped = {node: call for layer in layers for node, call in layer.skipped(layer.nodes).items()}
+        self._prices = layers[0].prices
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
         """Ask the gate."""
         config = config or {}
         given = call_context(config).messages
         errors = _ModelErrors()
-        child, usage = count_usage(child_config(config, run_name="gate", tag="moa:gate"))
+        child, usage = count_usage(child_config(config, run_name="gate", tag="moa:gate", prices=self._prices))
         child = merge_configs(child, {"callbacks": [errors]})
         is_asked = bool(await call(self._gate, list(input["messages"] if given is None else given), child))
         told = GateCall(asked=is_asked, usage=usage.usage_metadata)
+        if usage.usage_metadata:
+            told = {**told, **await bill(self._prices, usage.usage_metadata)}
         if errors.errors:
             told["degraded"] = [reason("gate_model_failed", error) for error in errors.errors]
         if is_asked:

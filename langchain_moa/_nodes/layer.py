@@ -22,6 +22,7 @@ from langchain_moa._runtime.run_state import RunState
 from langchain_moa._runtime.turn_references import Turn, turn_references
 from langchain_moa.exceptions import MoAError, ProposersFailedError, describe
 from langchain_moa.options import MoAOptions
+from langchain_moa.prices import Prices
 from langchain_moa.state import MoAState, ProposerCall, Reference
 
 _T = TypeVar("_T")
@@ -42,6 +43,8 @@ class Layer:
 
     mixture: str
     """Names the proposers of all layers. Mixtures with the same ones share the references of a turn."""
+
+    prices: Prices | None = None
 
     @cached_property
     def nodes(self) -> list[str]:
@@ -99,7 +102,7 @@ class Layer:
         return self._in_order(shown, state)
 
     def is_skipped(self, state: MoAState) -> bool:
-        """Tell whether the gate left the layer out."""
+        """Tell whether the layer was left out, by the gate or because of a budget."""
         return all(call["status"] == "skipped" for call in self.calls(state))
 
     def skipped(self, nodes: Sequence[str]) -> dict[str, ProposerCall]:
@@ -211,6 +214,24 @@ class Layer:
         return random.Random(seed).sample(items, len(items))
 
 
+async def with_bills(state: MoAState, prices: Prices | None) -> MoAState:
+    """Return the state with the proposers' bills that had to wait for the prices."""
+    if prices is None:
+        return state
+    unbilled, calls = state["run"].unbilled, dict(state["calls"])
+    for node, call in calls.items():
+        if make := unbilled.get(node):
+            calls[node] = {**call, **await make()}
+        elif "cost" not in call and call["usage"]:  # of a run that went on after a crash
+            calls[node] = {**call, "cost": None, "unpriced": [call["model"]]}
+    return {**state, "calls": calls}
+
+
+def last_asked(layers: Sequence[Layer], state: MoAState) -> Layer:
+    """Return the last layer that was asked. When the gate has left out all of them, it is the last one."""
+    return next((layer for layer in reversed(layers) if not layer.is_skipped(state)), layers[-1])
+
+
 def degraded_layers(layers: Sequence[Layer], state: MoAState, *, is_vote: bool = False) -> list[dict[str, Any]]:
     """List what the proposers gave less than asked for, in the order in which it happened.
 
@@ -221,14 +242,16 @@ def degraded_layers(layers: Sequence[Layer], state: MoAState, *, is_vote: bool =
     """
     degraded = list(state.get("gate_call", {}).get("degraded", ()))
     fine = ("ok", "skipped", "cancelled") if is_vote else ("ok", "skipped")
+    last = last_asked(layers, state)
     for layer in layers:
+        if layer.number > last.number:
+            degraded.append(reason("budget_reached", skipped=f"layer_{layer.number}"))
         for call in layer.calls(state):
             where: dict[str, Any] = {"layer": layer.number, "proposer": call["proposer"]}
             if call.get("references_trimmed"):
                 degraded.append(reason("references_trimmed", **where))
             if call["status"] not in fine:
                 degraded.append(reason(f"proposer_{call['status']}", **where))
-    last = layers[-1]
     if not last.references(state) and not last.is_skipped(state):
         degraded.append(reason("aggregated_alone", layer=last.number))
     return degraded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ from langchain_moa._messages.answers import add_up
 from langchain_moa._messages.conversation import reference_text
 from langchain_moa._messages.endings import end_of
 from langchain_moa._models.members import Member
+from langchain_moa._nodes.budget import Budget
 from langchain_moa._nodes.layer import Layer
+from langchain_moa._runtime.bills import bill
 from langchain_moa._runtime.call_context import CallContext, call_context, child_config
 from langchain_moa._runtime.layer_clock import LayerClock, LayerClosedError
 from langchain_moa._runtime.sync_bridge import AsyncNode, call
@@ -25,6 +28,7 @@ from langchain_moa._runtime.tracing import count_usage
 from langchain_moa._runtime.turn_references import Turn
 from langchain_moa.answer_keys import AnswerKey
 from langchain_moa.exceptions import MoAError, describe
+from langchain_moa.prices import is_loaded
 from langchain_moa.state import Failure, MoAState, ProposerCall, Reference, Status
 
 logger = logging.getLogger(__name__)
@@ -33,20 +37,24 @@ logger = logging.getLogger(__name__)
 class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
     """A node: one proposer's reference, or why there is none."""
 
-    def __init__(self, member: Member, *, layer: Layer, node: str, before: Layer | None, answer_key: AnswerKey) -> None:
+    def __init__(
+        self, member: Member, *, layer: Layer, node: str, earlier: Sequence[Layer], answer_key: AnswerKey
+    ) -> None:
         """Prepare the node.
 
         Args:
             member: The proposer.
             layer: Its layer.
             node: The node's name.
-            before: The layer whose references it sees; `None` in the first layer.
+            earlier: The layers before, first to last; it sees the references of the last one.
             answer_key: From a text to what it votes for, in a layer that votes.
         """
         self._member = member
         self._layer = layer
         self._node = node
-        self._before = before
+        self._earlier = earlier
+        self._before = earlier[-1] if earlier else None
+        self._budget = Budget(layer.options)
         self._answer_key = answer_key
         self._about = {"layer": layer.number, "proposer": member.name, "model": member.model_name}
         self._total = len(layer.members)
@@ -57,7 +65,10 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         context = call_context(config)
         turn = self._layer.turn(input, context)
         if turn and (known := turn.known.get(self._node)) is not None:
-            return _again(known, self._node)
+            is_left_out = known["calls"][self._node]["status"] == "skipped"
+            return self._leave_out(input, turn) if is_left_out else _again(known, self._node)
+        if self._budget.leaves_out(self._layer, self._earlier, input):
+            return self._leave_out(input, turn)
         is_vote = self._layer.votes and context.answer_form == "text"
         clock = self._layer.clock(input, turn, is_vote=is_vote)
         messages, is_trimmed = self._prompt(input, context)
@@ -66,17 +77,34 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
             await context.emit(self._before.ended(input))
         await context.emit(("moa_proposer_start", {**self._about, "total": self._total}))
         started = perf_counter()
-        child, usage = child_config(config, run_name=self._member.name, tag="moa:proposer"), None
+        prices = self._layer.prices
+        child, usage = child_config(config, run_name=self._member.name, tag="moa:proposer", prices=prices), None
         if self._member.provider is None:  # an agent, say, whose answer has the usage of its last call at best
             child, usage = count_usage(child)
         read = _read(await self._reply(messages, child, clock), self._member.provider)
         account = self._account(read, seconds=perf_counter() - started, is_trimmed=is_trimmed)
-        if usage and usage.usage_metadata:
-            account["usage"] = add_up(usage.usage_metadata.values())
+        used = usage.usage_metadata if usage else None
+        if used:
+            account["usage"] = add_up(used.values())
+        member = self._member
+        make_bill = partial(bill, prices, used or read.message, model=member.model_name, provider=member.ls_provider)
+        if is_loaded() or self._layer.options.max_cost is not None:
+            account = {**account, **await make_bill()}
+        else:
+            input["run"].unbilled[self._node] = make_bill
         vote = await read_vote(read.text, self._answer_key) if is_vote and read.status == "ok" else None
         done = clock.finish(is_good=read.status == "ok", vote=vote)
         await context.emit(("moa_proposer_end", {**self._about, **account, "done": done, "total": self._total}))
         return self._update(read, account, turn)
+
+    def _leave_out(self, state: MoAState, turn: Turn | None) -> dict[str, Any]:
+        """Return what the node writes into the state when it asks nobody: what the layer before gave goes on."""
+        update: dict[str, Any] = {"calls": self._layer.skipped([self._node])}
+        if turn:  # so that the turn's later steps show the aggregator the same
+            turn.given[self._node] = update
+        if self._node == self._layer.nodes[0]:
+            return {**update, "references": state.get("references", []), "failures": state.get("failures", [])}
+        return update
 
     def _prompt(self, state: MoAState, context: CallContext) -> tuple[list[BaseMessage], bool]:
         """Return what the proposer is asked, and whether references were trimmed to fit."""
@@ -165,4 +193,7 @@ def _read(reply: Any, provider: str | None) -> _Read:
 def _again(known: dict[str, Any], node: str) -> dict[str, Any]:
     """Return what a node gave earlier in the turn; its usage was counted when it was asked."""
     again = {**known["calls"][node], "usage": None, "seconds": 0.0, "reused": True}
+    if "cost" in again:
+        again |= {"cost": 0.0}
+        again.pop("unpriced", None)
     return {**known, "calls": {node: again}}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from langchain_moa._aggregation.vote import read_vote
+from langchain_moa._nodes.budget import Budget
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._runtime.ballot import Ballot
 from langchain_moa._runtime.call_context import call_context
@@ -25,22 +26,29 @@ class AskWave(AsyncNode[MoAState, Command[str]]):
     checkpoint asks the same proposers.
     """
 
-    def __init__(self, layer: Layer, *, is_first: bool, answer_key: AnswerKey, otherwise: str) -> None:
+    def __init__(
+        self, layer: Layer, *, earlier: Sequence[Layer], is_first: bool, answer_key: AnswerKey, otherwise: str
+    ) -> None:
         """Prepare the node.
 
         Args:
             layer: The layer that votes.
+            earlier: The layers before, first to last.
             is_first: Whether it runs before the layer, and not after a wave.
             answer_key: From a text to what it votes for.
             otherwise: The node that is next when the vote is closed.
         """
         self._layer = layer
+        self._earlier = earlier
+        self._budget = Budget(layer.options)
         self._is_first = is_first
         self._answer_key = answer_key
         self._otherwise = otherwise
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> Command[str]:
         """Ask the next proposers, if the vote is open."""
+        if self._is_first and self._budget.leaves_out(self._layer, self._earlier, input):
+            return self._past_all(input)
         wave = self._wave(input)
         asked = len(wave["references"]) + len(wave["failures"])
         rest = self._layer.nodes[asked:]
@@ -58,6 +66,11 @@ class AskWave(AsyncNode[MoAState, Command[str]]):
             },
             goto=self._otherwise,
         )
+
+    def _past_all(self, state: MoAState) -> Command[str]:
+        """Ask nobody: what the layer before gave goes on."""
+        given = {"references": state.get("references", []), "failures": state.get("failures", [])}
+        return Command(update={**given, "calls": self._layer.skipped(self._layer.nodes)}, goto=self._otherwise)
 
     def _wave(self, state: MoAState) -> Wave:
         """Return what there is before the next wave: the graph's topics hold what the last nodes gave, and no more."""

@@ -18,6 +18,9 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 
+from langchain_moa._runtime.tracing import with_costs
+from langchain_moa.prices import Prices
+
 # Keys with two underscores are left out of traces' metadata.
 _KEY = "__moa_call"
 
@@ -102,8 +105,13 @@ def call_context(config: RunnableConfig) -> CallContext:
     return context
 
 
-def child_config(config: RunnableConfig, *, run_name: str, tag: str) -> RunnableConfig:
-    """Return the config with which a node asks its model: named and tagged, and not part of the call around it."""
+def child_config(config: RunnableConfig, *, run_name: str, tag: str, prices: Prices | None = None) -> RunnableConfig:
+    """Return the config with which a node asks its model: named and tagged, and not part of the call around it.
+
+    With prices, the tools that take a cost learn what the model's calls cost.
+    """
+    if prices:
+        config = with_costs(config, prices)
     configurable = dict(config.get("configurable", {}))
     configurable.pop(_KEY, None)
     return {**config, "configurable": configurable, "tags": [*(config.get("tags") or []), tag], "run_name": run_name}

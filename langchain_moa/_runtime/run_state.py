@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Self
 
 from langgraph.channels import UntrackedValue
 
+from langchain_moa._messages.costs import Bill
 from langchain_moa._runtime.layer_clock import LayerClock
 from langchain_moa._runtime.turn_references import Turn
 
@@ -25,6 +27,10 @@ class RunState(dict[str, Any]):
 
         self.clocks: dict[int, LayerClock] = {}
         """By layer, from 1; started by the first of its proposers."""
+
+        self.unbilled: dict[str, Callable[[], Awaitable[Bill]]] = {}
+        """By node: makes the bill of a reply that came before the prices were loaded. The answer does not wait for
+        them."""
 
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:
         return type(self), ()

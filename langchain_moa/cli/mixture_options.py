@@ -29,6 +29,10 @@ _METAVARS = {"model": "LINEUP", "proposers": "MODEL", "aggregator": "MODEL", "ju
 _KINDS = {int: "INT", float: "NUMBER", int | float: "NUMBER", str: "TEXT"}
 _HELP = {
     "model": "A line-up, or a mixture of the configuration file; `moa lineups` lists them.",
+    "prices": (
+        'JSON file of prices, {model: {"input": …, "output": …}} in USD per million tokens. They come before those of '
+        "the package genai-prices."
+    ),
     "proposers": (
         "A proposer model; repeatable. Its settings follow after commas: "
         "MODEL,samples=3,temperature=1,instructions=Doubt it. So do those of the other models."
@@ -119,7 +123,9 @@ class MixtureOptions:
             decoding: Further options, which win.
 
         Raises:
-            ValueError: The options do not fit together, the line-up is unknown, or a key is missing.
+            ValueError: The options do not fit together, the line-up is unknown, or a key is missing; or the price file
+                is malformed.
+            OSError: The price file can't be read.
         """
         from pydantic import ValidationError
 
@@ -197,6 +203,16 @@ def _parameters() -> Iterator[tuple[str, Any]]:
             # Typer takes no union: with a parser of its own, the type only has to be one.
             kind = float if option.type == int | float else option.type
             yield option.name, Annotated[kind | None, _typer_option(option)]
+        if option.name == "prices":
+            table = typer.Option(
+                exists=True,
+                dir_okay=False,
+                envvar="MOA_PRICES",
+                show_envvar=False,
+                help=_HELP["prices"],
+                rich_help_panel=_DETAILS,
+            )
+            yield "prices", Annotated[Path | None, table]
         if option.name == "proposers":
             several = typer.Option(
                 metavar="MODEL,MODEL", help="Proposer models, comma-separated.", rich_help_panel=_MIXTURE
@@ -270,7 +286,11 @@ def _split(listed: list[str] | None) -> list[str]:
 
 
 def _value(name: str, value: Any) -> Any:
-    """Read the settings of models: `MODEL,temperature=1,samples=3`."""
+    """Read the settings of models, `MODEL,temperature=1,samples=3`, and files."""
+    if name == "prices":
+        from langchain_moa.prices import read_table
+
+        return read_table(value)
     if name == "model" or not (name in _METAVARS or name.endswith("aggregators")):
         return value
     return [_with_settings(one) for one in value] if isinstance(value, list) else _with_settings(cast("str", value))

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from langchain_moa.evals.benchmarks.task import Task
     from langchain_moa.evals.graders.pairwise import Pairwise
     from langchain_moa.evals.report.make_report import make_report
-    from langchain_moa.evals.report.prices import load_prices
     from langchain_moa.evals.report.report import Report
     from langchain_moa.evals.results.store import Store
     from langchain_moa.evals.running.estimate import Estimate, estimate_run
@@ -47,8 +46,9 @@ if TYPE_CHECKING:
     from langchain_moa.evals.running.judge_answers import judge_answers
     from langchain_moa.evals.systems import System
     from langchain_moa.evals.types import Answer, Benchmark, JudgeCall, Judgment, Metric, Question
+    from langchain_moa.prices import load_prices
 
-# Loaded at first use: a report needs numpy, and answers do not.
+# By path from here. Loaded at first use: a report needs numpy, and answers do not.
 _MODULES = {
     "FLASK": "benchmarks.flask",
     "AlpacaEval": "benchmarks.alpaca_eval",
@@ -69,7 +69,7 @@ _MODULES = {
     "generate_answers": "running.generate_answers",
     "judge_answers": "running.judge_answers",
     "load_benchmark": "benchmarks.loading",
-    "load_prices": "report.prices",
+    "load_prices": ".prices",
     "make_report": "report.make_report",
     "sample": "benchmarks.sampling",
 }
@@ -104,7 +104,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(f"langchain_moa.evals.{_MODULES[name]}"), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

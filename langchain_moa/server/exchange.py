@@ -42,6 +42,9 @@ class Exchange:
     is_stream: bool = False
     first_token_seconds: float | None = None
     usage: UsageMetadata | None = None
+    cost: float | None = None
+    """US dollars, as far as prices are known."""
+
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Proposers without a complete reference, with their status."""
 
@@ -59,8 +62,9 @@ class Exchange:
             self.first_token_seconds = self.seconds
 
     def answered(self, moa: dict[str, Any]) -> None:
-        """Record usage and failures from an answer's `response_metadata["moa"]`."""
+        """Record usage, cost and failures from an answer's `response_metadata["moa"]`."""
         self.usage = total_usage(moa)
+        self.cost = moa.get("cost", {}).get("total")
         failed = [item for item in moa["degraded"] if item["reason"].startswith("proposer_")]
         self.failures = [(item["proposer"], item["reason"].removeprefix("proposer_")) for item in failed]
 
@@ -87,6 +91,7 @@ class Exchange:
             "first_token_seconds": None if first is None else round(first, 3),
             "prompt_tokens": usage and usage["input_tokens"],
             "completion_tokens": usage and usage["output_tokens"],
+            "cost_usd": self.cost,
             "proposer_failures": [f"{name}: {status}" for name, status in self.failures],
             "error": self.error,
         }

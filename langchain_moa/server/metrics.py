@@ -35,6 +35,7 @@ class Metrics:
         self._seconds = self._histogram("moa_request_seconds", "From a request to the end of its answer")
         self._first_token = self._histogram("moa_first_token_seconds", "From a request to its answer's first token")
         self._tokens = self._counter("moa_tokens", "Tokens of all calls of all mixtures", "model", "kind")
+        self._cost = self._counter("moa_cost_dollars", "Cost of all calls of all mixtures, of known prices", "model")
         self._failures = self._counter(
             "moa_proposer_failures", "Proposers that gave no whole reference", "model", "proposer", "status"
         )
@@ -51,6 +52,8 @@ class Metrics:
         if seen.usage:
             self._tokens.labels(seen.model, "prompt").inc(seen.usage["input_tokens"])
             self._tokens.labels(seen.model, "completion").inc(seen.usage["output_tokens"])
+        if seen.cost:
+            self._cost.labels(seen.model).inc(seen.cost)
         for proposer, status in seen.failures:
             self._failures.labels(seen.model, "" if seen.is_variant else proposer, status).inc()
 

@@ -141,6 +141,17 @@ def test_proposals_fill_in_side_by_side_and_the_answer_grows_under_them(open_pag
     expect(page.get_by_role("status")).to_have_text("The answer is complete.")
 
 
+def test_the_account_tells_the_cost_and_what_a_budget_left_out(open_page, together):
+    together(REPLIES)
+    prices = {name: {"input": 1000, "output": 2000} for name in ("lab/a", "lab/writer")}
+    mixture = ChatMoA(proposers=["lab/a"], rounds=2, aggregator="lab/writer", prices=prices, max_cost=0.06)
+    page = open_page({"moa-1": mixture})
+    ask(page)
+    finished(page)
+    expect(page.locator(".account")).to_contain_text("2 calls · 22 tokens in · 14 out · $0.05 · ")
+    expect(page.locator(".turn")).to_contain_text("The budget is reached: layer 2 was left out.")
+
+
 def test_a_proposer_that_fails_is_named_with_its_cause_and_the_others_go_on(open_page, together):
     together({**REPLIES, "lab/b": Reply(status=400, error="no such thing")})
     page = open_page()

@@ -64,6 +64,42 @@ def test_a_pipe_gets_the_answer_alone_and_stderr_the_progress(serve):
     assert [request["model"] for request in server.requests[2:]] == ["x/c"]
 
 
+@pytest.fixture
+def price_file(tmp_path):
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps({f"x/{name}": {"input": 1000, "output": 2000} for name in "ab"}))
+    return path
+
+
+def test_the_summary_tells_what_an_answer_cost_and_what_has_no_price(serve, price_file):
+    serve()
+    result = moa("ask", "Why?", *MIXTURE, "--prices", str(price_file))
+    *_, summary = result.stderr.splitlines()
+    assert summary.startswith("3 calls · 33 tokens in · 21 out · $0.05 · no price: x/c · ")
+
+
+def test_json_has_the_cost_of_each_call_and_the_sum(serve, price_file):
+    serve()
+    told = json.loads(moa("ask", "Why?", *MIXTURE, "--json", "--prices", str(price_file)).stdout)
+    assert [call["cost"] for call in told["references"]] == [0.025, 0.025]
+    assert told["cost"] == {"total": 0.05, "unpriced": ["x/c"]}
+
+
+def test_a_budget_is_kept_and_what_it_left_out_is_told(serve, price_file):
+    server = serve()
+    models = ["-p", "x/a", "--aggregator", "x/b", "--rounds", "3"]
+    result = moa("ask", "Why?", *models, "--prices", str(price_file), "--max-cost", "0.05")
+    assert len(server.requests) == 2
+    assert result.stderr.splitlines()[-3:-1] == ["budget reached, layer 2", "budget reached, layer 3"]
+
+
+def test_a_budget_without_a_price_is_refused_in_one_line(serve, price_file):
+    serve()
+    result = moa("ask", "Why?", *MIXTURE, "--prices", str(price_file), "--max-cost", "1")
+    assert result.exit_code == 1
+    assert "no price is known for 'x/c'" in errors_of(result)
+
+
 def test_the_options_reach_every_call(serve):
     server = serve()
     sampling = ["--rounds", "2", "--temperature", "0.1", "--max-tokens", "9", "--timeout", "5", "--num-proc", "1"]

@@ -21,6 +21,8 @@ OF_WHO_WRITES = {
     "aggregation",
     "debias",
     "answer_key",
+    "wave",
+    "confidence",
     "window",
     "reserve",
     "reference_placement",

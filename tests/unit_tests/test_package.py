@@ -24,6 +24,7 @@ EXTRAS = (
     "uvicorn",
     "prometheus_client",
     "langchain",
+    "genai_prices",
 )
 
 
@@ -69,6 +70,7 @@ def imports_of(module):
 TIERS = (
     "exceptions",
     "display",
+    "prices",
     "_messages",
     "answer_keys",
     "proposers",
@@ -94,7 +96,7 @@ EVALS = sorted((PACKAGE / "evals").rglob("*.py"))
 @pytest.mark.parametrize("module", EVALS, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_evaluations_know_of_no_mixture(module):
     outside = {name for name in imports_of(module) if not name.startswith("langchain_moa.evals")}
-    assert outside <= {"langchain_moa.answer_keys", "langchain_moa.exceptions"}
+    assert outside <= {"langchain_moa.answer_keys", "langchain_moa.exceptions", "langchain_moa.prices"}
 
 
 @pytest.mark.parametrize("tier", TIERS)

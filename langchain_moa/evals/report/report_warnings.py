@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from langchain_moa.evals.report.findings import Comparison, Run, SystemReport
-from langchain_moa.evals.report.prices import Prices
 from langchain_moa.evals.report.spending import models_of
 from langchain_moa.evals.types import Answer, Judgment, Metric
+from langchain_moa.prices import Prices
 
 # Percentile intervals from fewer questions are too narrow.
 _FEW = 30

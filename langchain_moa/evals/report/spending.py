@@ -8,9 +8,9 @@ from typing import Literal
 
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.evals.report.prices import Prices
 from langchain_moa.evals.statistics.bootstrap import mean, percentile
 from langchain_moa.evals.types import Answer, Judgment
+from langchain_moa.prices import Prices
 
 Usage = Mapping[str, UsageMetadata]
 
@@ -83,7 +83,7 @@ def tokens(usage: Usage, kind: Literal["input_tokens", "output_tokens"]) -> int:
 def dollars(usages: Iterable[Usage], prices: Prices | None) -> float | None:
     """Sum the cost in US dollars. `None`: there is no usage, or a model has no known price."""
     costs = [prices.cost(model, used) if prices else None for usage in usages for model, used in usage.items()]
-    known = [cost for cost in costs if cost is not None]
+    known = [cost.total for cost in costs if cost is not None]
     return sum(known) if known and len(known) == len(costs) else None
 
 

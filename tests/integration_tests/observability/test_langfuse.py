@@ -67,3 +67,30 @@ def test_the_guides_snippet_shows_every_call(providers, spans, quiet):
     run_snippet("Langfuse")
     assert lines(nodes(spans()))[:2] == [(0, "ChatMoA"), (1, "MoA")]
     assert tokens(spans()) == [19] * len(providers.requests)
+
+
+PRICES = {f"lab/{name}": {"input": 1_000, "output": 2_000} for name in ("a", "b", "c", "writer")}
+# Of 11 tokens in and 8 out.
+COST = {"input": 0.011, "output": 0.016, "total": 0.027}
+
+
+def costs(spans):
+    return [json.loads(told) for span in spans if (told := span.attributes.get("langfuse.observation.cost_details"))]
+
+
+def test_the_one_generation_has_the_cost_of_all_calls(mixture, providers, use, spans, quiet):
+    use(mixture(prices=PRICES), {"callbacks": [langchain.CallbackHandler()]})
+    assert sum(each["total"] for each in costs(spans())) == pytest.approx(COST["total"] * len(providers.requests))
+    assert sum(tokens(spans())) == 19 * len(providers.requests)
+
+
+def test_a_cost_of_which_a_part_is_unknown_is_not_told_as_the_whole(mixture, providers, spans, quiet):
+    mixture(prices={"lab/a": PRICES["lab/a"]}).invoke("Go.", {"callbacks": [langchain.CallbackHandler()]})
+    assert costs(spans()) == []
+
+
+def test_a_named_handler_shows_every_calls_cost_once(mixture, providers, use, spans, quiet):
+    handler = langchain.CallbackHandler()
+    use(mixture(inner_handlers=(langchain.CallbackHandler,), prices=PRICES), {"callbacks": [handler]})
+    assert costs(spans()) == [pytest.approx(COST)] * len(providers.requests)
+    assert tokens(spans()) == [19] * len(providers.requests)

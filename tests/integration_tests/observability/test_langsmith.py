@@ -22,7 +22,8 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from openai import BadRequestError
 
-from langchain_moa import ChatMoA
+from langchain_moa import ChatMoA, create_moa_graph
+from langchain_moa.gates import unless_scouts_agree
 from langchain_moa.middleware import MoAMiddleware
 from tests.integration_tests.observability.conftest import run_snippet
 from tests.langsmith_server import LangSmithServer, Run
@@ -210,8 +211,10 @@ def counted(run: Run) -> list[dict[str, Any]]:
 
 
 def total(server: LangSmithServer) -> Any:
-    """Add up the model runs as LangSmith does: one usage each."""
-    return reduce(add_usage, [usages[0] for run in server.runs.values() if (usages := counted(run))], None)
+    """Add up the tokens of the model runs as LangSmith does: one usage each."""
+    usages = [told[0] for run in server.runs.values() if (told := counted(run))]
+    tokens = [{kind: used for kind, used in usage.items() if not kind.endswith("_cost")} for usage in usages]
+    return reduce(add_usage, tokens, None)
 
 
 def assert_whole(server: LangSmithServer, answer: AIMessage) -> None:
@@ -289,6 +292,76 @@ def test_the_runs_inside_tell_of_their_own_model_and_arguments_and_not_of_the_mi
     assert metadata(runs["aggregator"])["seed"] == 5
     chains = [run for run in by_environment.runs.values() if run["run_type"] == "chain"]
     assert not [run["name"] for run in chains if {"ls_model_name", "seed"} & set(metadata(run))]
+
+
+PRICES = {
+    "lab/a": {"input": 1, "output": 2, "cached": 0.5},
+    "lab/b": {"input": 10, "output": 20},
+    "lab/writer": {"input": 100, "output": 200},
+}
+# Of 6 fresh and 4 cached tokens in, 5 out.
+COSTS = {"a": (8e-6, 10e-6), "b": (100e-6, 100e-6), "aggregator": (1000e-6, 1000e-6)}
+
+
+def dollars(run: Run) -> list[tuple[float, float, float]]:
+    """Return the costs, of input, output and in all, that a run carries in each place where LangSmith looks."""
+    told = [usage for usage in counted(run) if "total_cost" in usage]
+    return [(usage["input_cost"], usage["output_cost"], usage["total_cost"]) for usage in told]
+
+
+@quiet
+@every_place
+@every_way
+def test_each_model_run_carries_its_cost_and_the_mixtures_run_none(by_environment, providers, place, way):
+    answer = place(mixture(providers, prices=PRICES), way)
+    wait_for_all_tracers()
+    runs = runs_by_name(by_environment)
+    for name, (read, written) in COSTS.items():
+        assert dollars(runs[name]) == [pytest.approx((read, written, read + written))] * len(counted(runs[name]))
+        assert dollars(runs[name])
+    told = [run for run in by_environment.runs.values() if dollars(run)]
+    assert len(told) == 3
+    assert answer.response_metadata["moa"]["cost"]["total"] == pytest.approx(sum(dollars(run)[0][2] for run in told))
+    assert answer.usage_metadata == ALL_CALLS
+
+
+@pytest.mark.parametrize("way", [invoke, ainvoke], ids=lambda way: way.__name__)
+def test_the_runs_of_a_graph_of_ones_own_carry_their_costs(by_environment, providers, way):
+    by_openai = ChatOpenAI(model="lab/b", base_url=providers.url)
+    graph = create_moa_graph(proposers=["lab/a", by_openai], aggregator="lab/writer", prices=PRICES).compile()
+    completed(way(graph, {"messages": "Go."}))
+    wait_for_all_tracers()
+    assert {name: dollars(run)[0][:2] for name, run in runs_by_name(by_environment).items()} == {
+        name: pytest.approx(costs) for name, costs in COSTS.items()
+    }
+
+
+def test_the_models_inside_of_an_agent_and_of_a_gate_carry_their_costs(by_environment, providers, ask):
+    agent = create_agent(ChatOpenAI(model="lab/b", base_url=providers.url)) | (lambda state: state["messages"][-1])
+    asked = {"messages": [HumanMessage("Go.")]}
+    proposer = RunnableLambda(lambda messages: asked) | agent
+    gate = unless_scouts_agree("lab/a", "lab/writer")
+    model = ChatMoA(proposers=[proposer], aggregator="lab/writer", fan_out=gate, prices=PRICES)
+    answer = ask(model, "Go.")
+    wait_for_all_tracers()
+    paid = [dollars(run)[0][2] for run in by_environment.runs.values() if dollars(run)]
+    assert len(paid) == len(providers.requests) == 4
+    assert answer.response_metadata["moa"]["cost"] == {"total": pytest.approx(sum(paid)), "unpriced": []}
+
+
+def test_what_has_no_price_has_no_cost_in_a_trace(by_environment, providers):
+    mixture(providers, prices={"lab/a": PRICES["lab/a"]}).invoke("Go.")
+    wait_for_all_tracers()
+    assert [run["name"] for run in by_environment.runs.values() if dollars(run)] == ["a"]
+
+
+def test_a_mixture_inside_of_another_is_priced_once(by_environment, providers):
+    inner = mixture(providers, prices=PRICES)
+    answer = ChatMoA(proposers=[inner], aggregator="lab/writer", prices=PRICES).invoke("Go.")
+    wait_for_all_tracers()
+    paid = [dollars(run)[0][2] for run in by_environment.runs.values() if dollars(run)]
+    assert len(paid) == len(providers.requests) == 4
+    assert answer.response_metadata["moa"]["cost"]["total"] == pytest.approx(sum(paid))
 
 
 @pytest.mark.parametrize("way", [batch, abatch], ids=lambda way: way.__name__)

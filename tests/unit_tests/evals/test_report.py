@@ -9,8 +9,8 @@ from rich.console import Console
 from langchain_moa.cli.evaluation.report_output import print_report
 from langchain_moa.evals.report.html_page import to_html
 from langchain_moa.evals.report.make_report import is_single, make_report
-from langchain_moa.evals.report.prices import Price, PriceList
 from langchain_moa.evals.types import Answer, Judgment
+from langchain_moa.prices import Price, PriceList
 from tests.sample_evaluation import SampleBenchmark, make_run, noisy_scores, usage
 
 PRICES = PriceList(

@@ -77,6 +77,17 @@ def test_requests_tokens_and_failures_are_counted(serve, together):
     assert counted["moa_requests_in_flight"] == counted["moa_requests_queued"] == 0
 
 
+def test_what_answers_cost_is_in_the_answers_the_metrics_and_the_log(serve, together, lines):
+    together()
+    prices = {name: {"input": 1000, "output": 2000} for name in ("x/a", "x/c")}
+    client = serve(ChatMoA(proposers=["x/a"], aggregator="x/c", prices=prices))
+    assert post(client).json()["moa"]["cost"] == {"total": 0.05, "unpriced": []}
+    last = [json.loads(line[6:]) for line in post(client, stream=True).text.splitlines() if "total" in line]
+    assert last[0]["moa"]["cost"] == {"total": 0.05, "unpriced": []}
+    assert metrics(client, 2)['moa_cost_dollars_total{model="moa-1"}'] == 0.1
+    assert [line["cost_usd"] for line in lines(2) if "cost_usd" in line] == [0.05, 0.05]
+
+
 def test_no_label_takes_a_name_that_a_client_made_up(serve, together):
     together(lambda body: Reply(status=400) if body["model"] == "x/made-up" else "Fine.")
     client = serve(ChatMoA(proposers=["x/a"], aggregator="x/c"), allow_overrides=True)

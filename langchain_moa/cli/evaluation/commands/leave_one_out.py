@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.evals.report.findings import Run
-    from langchain_moa.evals.report.prices import Prices
     from langchain_moa.evals.report.report import Report
     from langchain_moa.evals.running.leave_one_out import CachedReferences
     from langchain_moa.evals.systems import System
     from langchain_moa.evals.types import Benchmark, Question
+    from langchain_moa.prices import Prices
 
 _FOLDER = "leave-one-out"
 _FORBIDDEN = re.compile(r"[^\w.+-]+", re.ASCII)

@@ -11,8 +11,8 @@ from langchain_moa.cli.mixture_options import Debug
 
 if TYPE_CHECKING:
     from langchain_moa.cli.evaluation.evaluation import Evaluation
-    from langchain_moa.evals.report.prices import Prices
     from langchain_moa.evals.types import Benchmark
+    from langchain_moa.prices import Prices
 
 
 def report(
@@ -38,7 +38,7 @@ def report(
 
 def load_prices(source: str | None) -> Prices | None:
     """Load the token prices, if `--prices` is given."""
-    from langchain_moa.evals.report import prices
+    from langchain_moa import prices
 
     return prices.load_prices(source) if source else None
 

@@ -10,19 +10,27 @@ const INSTEAD = {
   vote_without_answer: "No proposal had an answer to count: the aggregator wrote the answer.",
   analysis_unusable: "The analysis could not be used: the aggregator wrote the answer without it.",
   references_trimmed: "Proposals were shortened to fit into the next model's window.",
+  budget_passed: "The answer used more than its budget.",
+  budget_unknown: "Nobody knows what some models used of the budget.",
   aggregated_alone: "The aggregator answered without any proposal.",
 };
 
 /** Whether a proposer was asked for this answer. */
 export const wasAsked = (call) => call.status !== "skipped" && !call.reused;
 
-/** Calls, tokens and time in one line. */
+/** Calls, tokens, cost and time in one line. */
 export function summary(moa, usage, elapsed) {
   const scouts = Object.keys(moa.gate?.usage ?? {}).length;
   const proposers = moa.layers.flat().filter(wasAsked).length;
   const parts = [count(proposers + scouts + (moa.steps?.length ?? 0) + (moa.aggregator ? 1 : 0), "call")];
   if (usage) parts.push(`${count(usage.input_tokens, "token")} in`, `${usage.output_tokens.toLocaleString("en")} out`);
-  return [...parts, seconds(elapsed)].join(" · ");
+  return [...parts, ...dollars(moa.cost), seconds(elapsed)].join(" · ");
+}
+
+/** The cost as far as prices are known, and the models that have none. */
+function dollars(cost) {
+  const known = (cost?.total ?? null) === null ? [] : [`$${Number(cost.total.toPrecision(3))}`];
+  return cost?.unpriced.length ? [...known, `no price: ${cost.unpriced.join(", ")}`] : known;
 }
 
 /** The proposer whose text is the answer, and why; nothing when the aggregator wrote it. */
@@ -43,7 +51,8 @@ export function notes({ degraded }, finishReason) {
   return [...new Set(sentences)];
 }
 
-function inWords({ reason, model, error }) {
+function inWords({ reason, model, error, skipped }) {
+  if (reason === "budget_reached") return `The budget is reached: ${skipped.replace("_", " ")} was left out.`;
   if (reason === "aggregator_failed") return `The aggregator ${model} failed, and the next one took over. ${error}`;
   return [INSTEAD[reason] ?? reason, error].filter(Boolean).join(" ");
 }
