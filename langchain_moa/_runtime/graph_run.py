@@ -85,6 +85,8 @@ class GraphRun:
         running.add_done_callback(items.put)
         try:
             while (item := items.get(timeout=ends_at and max(ends_at - monotonic(), 0))) is not running:
+                if ends_at is not None and monotonic() >= ends_at:  # a slow reader finds chunks without waiting
+                    raise Empty
                 if isinstance(item, _Drawing):
                     yield from item
                 else:
