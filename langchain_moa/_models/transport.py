@@ -37,30 +37,35 @@ _KEPT_SECONDS = 30.0
 
 
 class _Connection:
-    """A client that serves one request at a time, and whose socket another thread may shut down."""
+    """A client that serves one request at a time, and whose sockets another thread may shut down."""
 
     def __init__(self, proxy: str | None) -> None:
         limits = _httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEPT_SECONDS)
         self.client = openai.DefaultHttpxClient(limits=limits, verify=_tls(), proxy=proxy)
-        self._stream: Any = None
+        self._sockets: list[socket.socket] = []
+        """One for each server that it was connected to. Which of them serves a request httpx does not tell."""
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Note the connection when it is made: httpx's `trace` extension."""
+        """Note a connection when it is made: httpx's `trace` extension."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            self._stream = info["return_value"]
+            stream = info["return_value"]
+            made = stream.get_extra_info("socket")
+            self._sockets = [*(one for one in self._sockets if one.fileno() >= 0), made]
             try:
                 check_not_left_behind()
             except BaseException:
-                self._stream.close()  # httpcore drops a connection whose tracer raises, and leaves it open
+                stream.close()  # httpcore drops a connection whose tracer raises, and leaves it open
                 raise
 
     def shut_down(self) -> None:
-        """End what a thread is reading; closing the socket would not wake it."""
-        if self._stream is None:
-            return
-        with suppress(OSError):  # it is closed
-            # An SSLSocket's own method would take away what the other thread is using.
-            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+        """End what a thread is reading; closing the socket would not wake it.
+
+        The other sockets are idle, and the client connects again when it needs them.
+        """
+        for one in self._sockets:
+            with suppress(OSError):  # it is closed
+                # An SSLSocket's own method would take away what the other thread is using.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
 class _Client(openai.DefaultHttpxClient):
@@ -85,7 +90,11 @@ class _Client(openai.DefaultHttpxClient):
         """Send `request`, as long as somebody waits for it: the SDK would try a slow one three times."""
         check_not_left_behind()
         connection = self._take()
-        stop_watching = when_left_behind(connection.shut_down)
+        try:
+            stop_watching = when_left_behind(connection.shut_down)
+        except BaseException:
+            self._give_back(connection)
+            raise
 
         def end() -> None:
             stop_watching()

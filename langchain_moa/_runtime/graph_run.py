@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,6 +85,8 @@ class GraphRun:
         running.add_done_callback(items.put)
         try:
             while (item := items.get(timeout=ends_at and max(ends_at - monotonic(), 0))) is not running:
+                if ends_at is not None and monotonic() >= ends_at:  # a slow reader finds chunks without waiting
+                    raise Empty
                 if isinstance(item, _Drawing):
                     yield from item
                 else:
@@ -104,7 +106,7 @@ class GraphRun:
         for all of them when there is a deadline.
         """
         if self.deadline is None:
-            first = await in_thread(partial(next, chunks, None))
+            first = await in_thread(partial(_first, chunks))
         else:
             first = await in_thread(partial(_hand_over, chunks, items, patience, asyncio.get_running_loop()))
         if first is None:
@@ -201,6 +203,17 @@ class _Drawing:
             self._context.run(self._chunks.close)
 
 
+def _first(chunks: Generator[AIMessageChunk]) -> AIMessageChunk | None:
+    """Read the first of a stream's chunks, and close the stream when it came too late."""
+    first = next(chunks, None)
+    try:
+        check_not_left_behind()
+    except BaseException:
+        chunks.close()
+        raise
+    return first
+
+
 def _hand_over(
     chunks: Generator[AIMessageChunk],
     items: SimpleQueue[Any],
@@ -217,7 +230,7 @@ def _hand_over(
 
 
 def _stop_waiting(patience: asyncio.Timeout) -> None:
-    if not patience.expired():
+    with suppress(RuntimeError):  # it is over: the first token came as the time ran out, or as the caller left
         patience.reschedule(None)
 
 

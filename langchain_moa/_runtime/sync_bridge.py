@@ -13,7 +13,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any, TypeVar
@@ -57,6 +57,8 @@ class _Caller:
 
     def add(self, close: Callable[[], None]) -> None:
         with self._lock:
+            if self.has_left:
+                raise LeftBehindError
             self._closers.append(close)
 
     def remove(self, close: Callable[[], None]) -> None:
@@ -84,16 +86,15 @@ def when_left_behind(close: Callable[[], None]) -> Callable[[], None]:
 
     Returns:
         What ends this. Once it has returned, `close` is not called.
+
+    Raises:
+        LeftBehindError: Nobody waits for it already.
     """
-    callers = _callers.get()
-    for caller in callers:
-        caller.add(close)
-
-    def end() -> None:
-        for caller in callers:
-            caller.remove(close)
-
-    return end
+    with ExitStack() as watching:
+        for caller in _callers.get():
+            caller.add(close)
+            watching.callback(caller.remove, close)
+        return watching.pop_all().close
 
 
 def start(coroutine: Coroutine[Any, Any, _Output]) -> Future[_Output]:
@@ -120,7 +121,12 @@ async def outcome(future: Future[_Output]) -> _Output:
     """Return what a thread sets, or raise it: `asyncio.wrap_future`, but for a `TimeoutError`, which stays the same."""
     is_set = asyncio.Event()
     loop = asyncio.get_running_loop()
-    future.add_done_callback(lambda _: loop.call_soon_threadsafe(is_set.set))
+
+    def wake(_: Future[_Output]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: a thread that was left behind has come to its end
+            loop.call_soon_threadsafe(is_set.set)
+
+    future.add_done_callback(wake)
     await is_set.wait()
     return future.result()
 
@@ -134,8 +140,13 @@ async def in_thread(function: Callable[[], _Output]) -> _Output:
     caller = _Caller()
     context = copy_context()
     context.run(_callers.set, (*_callers.get(), caller))
+
+    def begin() -> _Output:
+        check_not_left_behind()  # it may have been cancelled before the thread got its turn
+        return function()
+
     try:
-        return await outcome(run_in_thread(partial(context.run, function)))
+        return await outcome(run_in_thread(partial(context.run, begin)))
     except BaseException:  # not at its end: a stream whose first token was read here goes on
         caller.leave()
         raise

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -37,6 +37,7 @@ from langchain_moa._runtime import threads
 from langchain_moa.exceptions import DeadlineError, EmptyAnswerError, FirstTokenTimeoutError
 from langchain_moa.gates import unless_scouts_agree
 from tests.benchmarks.hostile_server import BROKEN, STATUSES, HostileServer
+from tests.lateness import Lateness
 
 FAULTS = ("connection refused", "DNS failure", "TLS failure", *BROKEN[:7], *STATUSES, *BROKEN[7:])
 WAYS = ("invoke", "ainvoke", "stream", "astream", "agent")
@@ -65,10 +66,9 @@ LONG = 90.0
 BOUND = 20.0
 """Seconds within which a cell must have ended. A few do when the machine is idle."""
 AFTERWARDS = 1.0
-"""Seconds after which nothing may be left of a call."""
+"""Seconds after which nothing may be left of a call, not counting those that the process was late."""
 
-_GRACE = 4.0
-"""More of them, for a machine on which everything is late."""
+_lateness = Lateness()
 
 _LATE = (
     "reset after headers",
@@ -378,9 +378,11 @@ def run_cell(cell: Cell, server: HostileServer) -> Result:
                 return {"requests": state["in_flight"].get(cell.name, 0), "tasks": others}
 
             # While the loop still runs, for its end would close everything.
-            ends_at = time.monotonic() + AFTERWARDS + _GRACE
-            while any((found := await count()).values()) and time.monotonic() < ends_at:
-                await asyncio.sleep(0.2)
+            since, late = time.monotonic(), _lateness.seconds
+            while any((found := await count()).values()):
+                if time.monotonic() - since - (_lateness.seconds - late) > AFTERWARDS:
+                    break
+                await asyncio.sleep(0.05)
             left.extend(f"{number} {what} left" for what, number in found.items() if number)
         return heard
 
@@ -408,18 +410,12 @@ def run_place(place: str) -> Iterator[Result]:
             with ThreadPoolExecutor(len(cells)) as pool:
                 results = list(pool.map(lambda cell: run_cell(cell, server), cells))
             if place != "bare":
-                left = _until_nothing(lambda before=before: _left(server, before))
+                ended = time.monotonic()
+                left, _ = _lateness.wait(lambda before=before: _left(server, before), AFTERWARDS, ended)
                 if any(left):
                     faulthandler.dump_traceback(sys.stderr)
                 results = _blame(results, left, server.state()["in_flight"])
             yield from results
-
-
-def _until_nothing(look: Callable[[], list[str]]) -> list[str]:
-    ends_at = time.monotonic() + AFTERWARDS + _GRACE
-    while (left := look()) and time.monotonic() < ends_at:
-        time.sleep(0.2)
-    return left
 
 
 class _Held(NamedTuple):
@@ -530,7 +526,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.shard:
         logging.disable(logging.ERROR)  # each fault is one
-        print(json.dumps(list(run_place(options.shard))))
+        with _lateness:
+            results = list(run_place(options.shard))
+        print(json.dumps(results))
         return 0
     started = time.perf_counter()
     with ThreadPoolExecutor(options.at_once) as pool:

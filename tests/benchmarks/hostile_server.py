@@ -2,7 +2,8 @@
 
 A model's name is `name~FAULT~CELL`: `FAULT` is one of `STATUSES` or `BROKEN`, or `none`; `CELL` is who asks. A model
 without a fault answers with the cell and the names of those whose replies it was shown. `FAULT+` strikes a stream after
-its first token, `judge:FAULT` a request for an answer in a schema.
+its first token, `judge:FAULT` a request for an answer in a schema. `every N` is an answer without an end, with a token
+(a byte, when it is not streamed) every `N` milliseconds.
 """
 
 from __future__ import annotations
@@ -107,7 +108,15 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._out, self._in = transport, bytearray()
         self._task: asyncio.Task[None] | None = None
+        self._is_writable = asyncio.Event()
+        self._is_writable.set()
         self.open.add(self)
+
+    def pause_writing(self) -> None:
+        self._is_writable.clear()
+
+    def resume_writing(self) -> None:
+        self._is_writable.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.open.discard(self)
@@ -146,6 +155,7 @@ class _Connection(asyncio.Protocol):
                     )
                     self._out.abort()
                     return
+                await self._is_writable.wait()
                 self._out.write(data)
         finally:
             self.in_flight[cell] -= 1
@@ -167,6 +177,9 @@ async def _reply(asked: dict[str, Any], fault: str) -> AsyncIterator[bytes | Non
         return
     if kind == "silence before headers":
         await asyncio.sleep(3600)
+    if kind.startswith("every "):
+        async for data in _endless(asked, float(kind.removeprefix("every ")) / 1000):
+            yield data
     said = json.dumps([message.get("content") for message in asked["messages"]])
     shown = ",".join(sorted(set(re.findall(r"<<(\w+)>>", said))))
     text = f"<<{name}>> {cell} heard {shown}."
@@ -180,6 +193,16 @@ async def _reply(asked: dict[str, Any], fault: str) -> AsyncIterator[bytes | Non
     else:
         async for data in _body(asked, text, kind):
             yield data
+
+
+async def _endless(asked: dict[str, Any], seconds: float) -> AsyncIterator[bytes]:
+    yield _head(200, "text/event-stream" if asked.get("stream") else "application/json", "Transfer-Encoding: chunked")
+    choice = {"index": 0, "delta": {"role": "assistant", "content": "word "}, "finish_reason": None}
+    token = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": asked["model"], "choices": [choice]}
+    data = _event(token) if asked.get("stream") else _chunk(b" ")
+    while True:
+        yield data
+        await asyncio.sleep(seconds)
 
 
 def _message(asked: dict[str, Any], text: str, kind: str) -> tuple[dict[str, Any], str | None]:

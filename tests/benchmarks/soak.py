@@ -15,6 +15,7 @@ import gc
 import json
 import logging
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -25,6 +26,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,7 @@ from langchain_moa._runtime.turn_references import turn_references
 from tests.benchmarks.load_server import LoadServer
 
 _FAULTS = "500,503,429,drop,hang,stall,disconnect,malformed,empty,null"
-_PROPOSER = f"together:proposer?echo=last&ttft=20&fault={_FAULTS}&p=0.2&slow=0.05&slow_ttft=2000&number="
+_PROPOSER = f"together:proposer?echo=last&ttft=20&fault={_FAULTS}&p=0.2&slow=0.05&slow_ttft=500&number="
 _AGGREGATOR = "together:aggregator?echo=all&ttft=20&fault=500,drop,disconnect,hang&p=0.01"
 _PROPOSERS = 4
 
@@ -47,7 +50,7 @@ _PROCESSES = 4
 _FORKS_AFTER = 0.05
 """The share of its calls after which the first process forks."""
 
-_DEADLINE = 40
+_DEADLINE = 20
 _HANGS_AFTER = 2 * _DEADLINE
 _IDLE_CONNECTION = 30
 """Seconds after which the pool drops a connection that nobody uses."""
@@ -59,6 +62,9 @@ _GIVES_UP = 3600
 
 _LEAVES_EVERY = 10
 """One caller in so many goes away: after 0.3 s, or at the first token of its stream."""
+
+_TIMES = (0.05, 0.25, 0.5, 0.75, 1)
+"""Shares of the calls after which the table shows what a process holds."""
 
 _KEPT = {"tasks": 1, "threads": 2, "descriptors": 12, "turns": 1024}
 """What a process may hold at the end, more than at its start: two event loops, and what a call or two leave idle."""
@@ -241,7 +247,7 @@ def _model() -> ChatMoA:
     return ChatMoA(
         proposers=[_PROPOSER + str(number) for number in range(_PROPOSERS)],
         aggregator=_AGGREGATOR,
-        timeout=10,
+        timeout=3,
         quorum=3,
         grace=0.2,
         min_references=2,
@@ -273,6 +279,7 @@ def figures(total: int, at_once: int, runs: list[dict[str, Any]]) -> tuple[dict[
     outcomes, statuses = Counter[str](), Counter[str]()
     bad: list[str] = []
     memory: dict[str, str] = {}
+    course: dict[str, str] = {}
     for run in runs:
         outcomes.update(run["outcomes"])
         statuses.update(run["statuses"])
@@ -286,6 +293,8 @@ def figures(total: int, at_once: int, runs: list[dict[str, Any]]) -> tuple[dict[
             if before and after > before * (1.05 if place == 1 else 1.2) + 4:
                 bad.append(f"{run['name']}: {what} grew from {before:.0f} to {after:.0f}")
             memory[f"{run['name']} {what}"] = f"{before:.0f} then {after:.0f}"
+            at = [min(run["samples"], key=lambda one, share=share: abs(one[0] - done * share)) for share in _TIMES]
+            course[f"{run['name']} {what}"] = ", ".join(f"{one[place]:.0f}" for one in at)
     if lost := total // _PROCESSES * _PROCESSES - outcomes.total():
         bad.append(f"{lost} calls lost")
     bad += [outcome for outcome in outcomes if outcome.startswith(("HUNG", "UNTYPED", "WRONG", "FOREIGN"))]
@@ -300,6 +309,7 @@ def figures(total: int, at_once: int, runs: list[dict[str, Any]]) -> tuple[dict[
         ),
         "wall seconds of the calls": round(max(run["wall"] for run in runs)),
         "CPU ms per call": round(sum(run["cpu"] for run in runs) / total * 1000, 1),
+        f"after {', '.join(f'{share:.0%}' for share in _TIMES)} of the calls": course,
         "largest in the second and in the last third": memory,
         "left, more than at the start": {run["name"]: run["left"] for run in runs},
     }, bad
@@ -325,10 +335,13 @@ def main() -> int:
     if options.json:
         print(json.dumps({**measured, "failed checks": bad}, indent=1))
     else:
+        packages = ("langchain-core", "langgraph", "langchain-together", "openai", "httpx", "aiohttp")
+        versions = ", ".join(f"{name} {version(name)}" for name in packages)
+        print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}.\n")
         print("| what | measured |\n| --- | --- |")
         for name, value in measured.items():
             pairs = value.items() if isinstance(value, dict) else ()
-            print(f"| {name} | {', '.join(f'{k}: {v}' for k, v in pairs) or value} |")
+            print(f"| {name} | {'; '.join(f'{k}: {v}' for k, v in pairs) or value} |")
         print(f"\n{'FAILED: ' + '; '.join(bad) if bad else 'All checks hold.'}")
     return bool(bad)
 

@@ -1,15 +1,18 @@
 """What holds for sync callers, whose calls run on an event loop of the package's own."""
 
+import asyncio
 import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_moa import ChatMoA
-from langchain_moa._runtime.sync_bridge import LeftBehindError, check_not_left_behind
+from langchain_moa._runtime import sync_bridge
+from langchain_moa._runtime.sync_bridge import LeftBehindError, check_not_left_behind, in_thread, when_left_behind
 from tests.fakes import ScriptedChatModel
 
 
@@ -85,6 +88,50 @@ def test_sync_callers_are_served_by_the_models_sync_methods():
     assert model.invoke("Go.").text == "b"
     assert "".join(chunk.text for chunk in model.stream("Go.")) == "b"
     assert model.graph.invoke({"messages": "Go."})["messages"][-1].text == "b"
+
+
+def test_a_thread_that_comes_after_its_caller_left_does_nothing(monkeypatch):
+    begun, jobs = [], []
+
+    def run_late(function):
+        jobs.append(function)
+        return Future()
+
+    monkeypatch.setattr(sync_bridge, "run_in_thread", run_late)
+
+    async def leave():
+        asking = asyncio.ensure_future(in_thread(lambda: begun.append(1)))
+        while not jobs:
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    asyncio.run(leave())
+    with pytest.raises(LeftBehindError):
+        jobs[0]()
+    assert begun == []
+
+
+def test_what_is_to_be_closed_when_the_caller_leaves_is_refused_when_it_has_left():
+    begun, left, refused = threading.Event(), threading.Event(), threading.Event()
+
+    def watch():
+        begun.set()
+        left.wait(30)
+        try:
+            when_left_behind(lambda: None)
+        except LeftBehindError:
+            refused.set()
+
+    async def leave():
+        asking = asyncio.ensure_future(in_thread(watch))
+        await asyncio.to_thread(begun.wait)
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    asyncio.run(leave())
+    left.set()
+    assert refused.wait(30)
 
 
 def test_who_is_asked_by_a_call_that_is_left_behind_is_left_behind_too():

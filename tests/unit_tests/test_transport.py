@@ -237,6 +237,53 @@ def test_a_sync_call_that_nobody_waits_for_is_ended(monkeypatch, handle):
         assert not server.accepted.acquire(timeout=1)  # and it is not tried again
 
 
+async def ask_until(asked, function):
+    """Call a function in a thread, and leave when something has happened."""
+    asking = asyncio.ensure_future(in_thread(function))
+    await asyncio.to_thread(asked)
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
+def test_a_left_sync_call_is_ended_also_when_its_client_has_talked_to_another_server_since():
+    with OpenAIServer(lambda body: Reply(fault="hang") if "leave" in str(body) else "answer") as server:
+        with OpenAIServer() as other:
+            model = build(base_url=server.url, api_key="k", timeout=600)
+            model.invoke("Hi")
+            build(base_url=other.url, api_key="k").invoke("Hi")  # by the same client, which keeps both connections
+            asyncio.run(ask_until(lambda: server.wait_for(lambda: server.in_flight), lambda: model.invoke("I leave")))
+            server.wait_for(lambda: server.closed_by_client == ["lab/a"], timeout=10)
+            assert server.in_flight == 0
+
+
+def test_a_sync_call_left_as_it_takes_a_connection_sends_nothing(monkeypatch):
+    with OpenAIServer() as server:
+        model = build(base_url=server.url, api_key="k", timeout=600)
+        model.invoke("Hi")  # there is a connection to be used again: making one is another place to notice
+        client, taken, left, ended = model.http_client, threading.Event(), threading.Event(), threading.Event()
+        take = client._take
+
+        def take_slowly():
+            connection = take()
+            taken.set()
+            left.wait(30)
+            return connection
+
+        def ask():
+            try:
+                model.invoke("I leave")
+            finally:
+                ended.set()
+
+        monkeypatch.setattr(client, "_take", take_slowly)
+        asyncio.run(ask_until(taken.wait, ask))
+        left.set()
+        assert ended.wait(30)
+        monkeypatch.undo()
+        assert model.invoke("Hi again").text == "reply of lab/a"  # by the connection that was given back
+        assert [body["messages"][0]["content"] for body in server.requests] == ["Hi", "Hi again"]
+
+
 def test_a_slow_sync_proposer_leaves_no_connection_behind(monkeypatch):
     with RawServer(drip) as server:
         monkeypatch.setenv("TOGETHER_API_KEY", "test-key")
