@@ -50,6 +50,7 @@ _OF_MODELS = {
     "layers",
     "aggregator",
     "fallback_aggregators",
+    "judge",
     "temperature",
     "max_tokens",
     "max_retries",

@@ -29,6 +29,9 @@ def create_moa_graph(
     layers: Sequence[Sequence[ProposerLike]] | None = None,
     aggregator: str | Runnable[Any, Any] | None = None,
     fallback_aggregators: Sequence[str | Runnable[Any, Any]] = (),
+    judge: str | Runnable[Any, Any] | None = None,
+    criteria: str | None = None,
+    judge_samples: int = 1,
     temperature: float | None = None,
     max_tokens: int | None = None,
     timeout: float = 120,
@@ -43,7 +46,6 @@ def create_moa_graph(
     min_references: int = 1,
     on_failure: Literal["raise", "aggregate_alone"] = "raise",
     aggregation: Literal["synthesize", "select", "vote", "analyze"] = "synthesize",
-    debias: bool = False,
     answer_key: AnswerKey | str | None = None,
     window: int | None = None,
     reserve: int = RESERVE,
@@ -103,7 +105,7 @@ def build_graph(
         previous = list(layer.nodes)
     if end == "aggregator":
         last: AskAggregator | CollectReferences = AskAggregator(
-            mixture.aggregators, layers=layers, answer_key=answer_key, window=mixture.window
+            mixture.aggregators, judges=mixture.judges, layers=layers, answer_key=answer_key, window=mixture.window
         )
     else:
         last = CollectReferences(layers)

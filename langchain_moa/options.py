@@ -32,6 +32,9 @@ Gate = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
 
 _Options = TypeVar("_Options", bound=BaseModel)
 
+# What takes the place of an option that there was.
+_REPLACED = {"debias": ["judge_samples=2"]}
+
 
 def documented(cls: type[_Options]) -> type[_Options]:
     """Add the text of each option to a class's docstring, for `help()`."""
@@ -73,6 +76,20 @@ class MoAOptions(BaseModel):
 
     fallback_aggregators: Sequence[str | Runnable[Any, Any]] = ()
     """Models that are tried in this order when the aggregator fails before its first token."""
+
+    judge: str | Runnable[Any, Any] | None = None
+    """Model that chooses (`aggregation="select"`) or analyzes (`"analyze"`). When it fails or its reply can't be used,
+    the aggregator judges, then `fallback_aggregators`. A cheap judge costs little quality, a cheap aggregator much.
+    Default: the aggregator."""
+
+    criteria: str | None = Field(default=None, min_length=1)
+    """What counts in the answers, in one sentence for the judge, such as "A short answer that names its sources is
+    best." Default: none."""
+
+    judge_samples: int = Field(default=1, ge=1)
+    """For `aggregation="select"`: number of verdicts, asked side by side over as many orders of the candidates, the
+    second of which is the first one reversed. The candidate that more than half of them choose is the answer; without
+    one the aggregator synthesizes."""
 
     temperature: float | None = Field(default=None, ge=0)
     """Sampling temperature of models given as strings; a model object keeps its own. Default: the line-up's, or
@@ -122,13 +139,9 @@ class MoAOptions(BaseModel):
     references."""
 
     aggregation: Literal["synthesize", "select", "vote", "analyze"] = "synthesize"
-    """How references become the answer: the aggregator writes it from them (`"synthesize"`), chooses the best one
-    (`"select"`) or analyzes them before it writes (`"analyze"`), or the proposals vote (`"vote"`). With tools or a
-    schema the aggregator always synthesizes."""
-
-    debias: bool = False
-    """For `aggregation="select"`: ask the judge twice, with the candidates in both orders, and synthesize when the
-    verdicts differ."""
+    """How references become the answer: the aggregator writes it from them (`"synthesize"`), the judge chooses the
+    best one (`"select"`) or analyzes them before the aggregator writes (`"analyze"`), or the proposals vote (`"vote"`).
+    With tools or a schema the aggregator always synthesizes."""
 
     answer_key: AnswerKey | str | None = None
     r"""For `aggregation="vote"`: a function from a proposal's text to its answer (see `langchain_moa.answer_keys`), or
@@ -149,7 +162,7 @@ class MoAOptions(BaseModel):
     """Show references in a random order, which is reported in `response_metadata["moa"]["order"]`."""
 
     shuffle_seed: int = 0
-    """Seed of the random order; the same seed and question give the same order."""
+    """Seed of random orders, of those that a judge sees too; the same seed and question give the same order."""
 
     reference_placement: Literal["auto", "system", "tail"] = "auto"
     """Where references go: `"system"`, in the system message as in the paper; `"tail"`, after the conversation, so
@@ -177,7 +190,7 @@ class MoAOptions(BaseModel):
             elif field.alias:
                 names.add(field.alias)
         for unknown in (name for name in values if name not in names):
-            meant = get_close_matches(str(unknown), names, n=1, cutoff=0.7)
+            meant = _REPLACED.get(unknown) or get_close_matches(str(unknown), names, n=1, cutoff=0.7)
             hint = f" Did you mean {meant[0]!r}?" if meant else ""
             if not hint and "model_kwargs" in names:
                 hint = f" To send it with every request, give model_kwargs={{{unknown!r}: ...}}."
@@ -213,7 +226,7 @@ class MoAOptions(BaseModel):
                 check_model(one)
         return value
 
-    @field_validator("aggregator", mode="before")
+    @field_validator("aggregator", "judge", mode="before")
     @classmethod
     def _is_a_model(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, Proposer):
@@ -226,12 +239,15 @@ class MoAOptions(BaseModel):
         if self.layers is not None and (self.proposers is not None or self.rounds is not None):
             msg = "layers spells out every layer: give either layers, or proposers and rounds."
             raise ValueError(msg)
-        if self.debias and self.aggregation != "select":
-            msg = f"debias is for aggregation='select', not {self.aggregation!r}."
-            raise ValueError(msg)
-        if self.answer_key is not None and self.aggregation != "vote":
-            msg = f"answer_key is for aggregation='vote', not {self.aggregation!r}."
-            raise ValueError(msg)
+        for option, is_given, ways in (
+            ("judge", self.judge is not None, ("select", "analyze")),
+            ("criteria", self.criteria is not None, ("select", "analyze")),
+            ("judge_samples", self.judge_samples > 1, ("select",)),
+            ("answer_key", self.answer_key is not None, ("vote",)),
+        ):
+            if is_given and self.aggregation not in ways:
+                msg = f"{option} is for aggregation={' or '.join(map(repr, ways))}, not {self.aggregation!r}."
+                raise ValueError(msg)
         if isinstance(self.answer_key, str):
             matching(self.answer_key)
         if self.window is not None and self.reserve >= self.window:

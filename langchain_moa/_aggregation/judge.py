@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -22,21 +22,33 @@ from langchain_moa._runtime.sync_bridge import call
 class Judge:
     """One model, ready to answer in a schema or as a text."""
 
-    def __init__(self, participant: Participant, schema: type[BaseModel] | None) -> None:
+    def __init__(self, participant: Participant, *, cache: bool) -> None:
         """Prepare the model.
 
         Args:
             participant: The model.
-            schema: What it will have to answer in, if that is known.
-
-        Raises:
-            ValueError: It takes no schema.
+            cache: Whether it may answer from a cache.
         """
         self.participant = participant
-        self._model = without_streaming(participant.model)
-        self._in_schema = cache(self._with_schema)
-        if schema:
-            self._in_schema(schema)
+        self.model_name = participant.model_name
+        self._model = without_streaming(participant.model, cache=cache)
+        self._in_schema = functools.cache(self._with_schema)
+
+    def check(self, schema: type[BaseModel]) -> None:
+        """Check that the model takes a schema.
+
+        Raises:
+            ValueError: It takes none.
+        """
+        self._in_schema(schema)
+
+    def takes(self, schema: type[BaseModel]) -> bool:
+        """Tell whether the model takes a schema."""
+        try:
+            self.check(schema)
+        except ValueError:
+            return False
+        return True
 
     async def ask(self, messages: Sequence[Any], schema: type[BaseModel] | None, child: RunnableConfig) -> Judgment:
         """Ask the model.

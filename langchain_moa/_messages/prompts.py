@@ -37,8 +37,9 @@ ANALYZE = (
     "what only some of them cover, what only one of them has seen, and what all of them have missed. Agreement is no "
     "proof. Refer to responses by their numbers, and keep every point to one sentence."
 )
+CRITERIA = " What counts here: {criteria}"
 ANALYSIS = (
-    "\n\nBefore this, you have written an analysis of these responses. Use it, and check it against them:\n{analysis}"
+    "\n\nBefore this, an analysis of these responses has been written. Use it, and check it against them:\n{analysis}"
 )
 
 # Our own wording as well: agents with tools.
@@ -66,14 +67,14 @@ def fenced(references: Sequence[str]) -> str:
     return _fenced(AGGREGATE_AND_SYNTHESIZE.removesuffix(_INTRODUCES_RESPONSES), references)
 
 
-def to_select(references: Sequence[str]) -> str:
-    """Show references to a judge."""
-    return _fenced(SELECT_THE_BEST, references)
+def to_select(references: Sequence[str], criteria: str | None = None) -> str:
+    """Show references to a judge, with what counts if the user has said so."""
+    return _fenced(_with_criteria(SELECT_THE_BEST, criteria), references)
 
 
-def to_analyze(references: Sequence[str]) -> str:
-    """Show references to whoever compares them."""
-    return _fenced(ANALYZE, references)
+def to_analyze(references: Sequence[str], criteria: str | None = None) -> str:
+    """Show references to whoever compares them, with what counts if the user has said so."""
+    return _fenced(_with_criteria(ANALYZE, criteria), references)
 
 
 def with_analysis(render: Render, analysis: str) -> Render:
@@ -138,6 +139,10 @@ def with_system(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]
     if not messages or not isinstance(messages[0], SystemMessage):
         return [SystemMessage(text), *messages]
     return [_continued(messages[0], text), *messages[1:]]
+
+
+def _with_criteria(task: str, criteria: str | None) -> str:
+    return task + CRITERIA.format(criteria=criteria) if criteria else task
 
 
 def _fenced(task: str, references: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ class Description:
 
     aggregator: str
     fallbacks: list[str]
+    judges: list[str]
     aggregation: str
     window: int | None
 
@@ -52,6 +53,7 @@ class Description:
             layers=[_counted(layer) for layer in layers],
             aggregator=writers[0],
             fallbacks=writers[1:],
+            judges=_names(options.judge) if options.judge else [],
             aggregation=options.aggregation,
             window=options.window or (lineup.window if lineup else None),
             options=options,
@@ -63,6 +65,8 @@ class Description:
         rows.append(("Aggregator", self.aggregator))
         if self.fallbacks:
             rows.append(("Fallbacks", ", ".join(self.fallbacks)))
+        if self.judges:
+            rows.append(("Judge", ", ".join(self.judges)))
         rows.append(("Aggregation", self._aggregation()))
         rows.append(("Calls per answer", self._calls()))
         width = max(len(label) for label, _ in rows) + 2
@@ -84,8 +88,8 @@ class Description:
 
     def _aggregation(self) -> str:
         text = self.aggregation
-        if self.aggregation == "select" and self.options.debias:
-            text += ", both orders"
+        if self.options.judge_samples > 1:
+            text += f", {self.options.judge_samples} verdicts"
         return f"{text}, {self.window} references at a time" if self.window else text
 
     def _calls(self) -> str:
@@ -100,9 +104,10 @@ class Description:
         if self.aggregation == "vote":  # the aggregator writes when there is no winner
             return 0, writing
         if self.aggregation == "select":
-            verdicts = 0 if references < 2 else _passes(references, self.window, 1)
-            # With both orders the aggregator writes when the verdicts differ.
-            return (2 * verdicts, 2 * verdicts + writing) if self.options.debias and verdicts else (verdicts, verdicts)
+            samples = self.options.judge_samples
+            verdicts = 0 if references < 2 else samples * _passes(references, self.window, 1)
+            # The aggregator writes when several verdicts have no majority.
+            return (verdicts, verdicts + writing) if samples > 1 and verdicts else (verdicts, verdicts)
         return (writing + 1, writing + 1) if self.aggregation == "analyze" else (writing, writing)
 
 

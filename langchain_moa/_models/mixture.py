@@ -27,6 +27,9 @@ class Mixture:
     aggregators: list[Participant]
     """The model that writes the answer, then those that are tried when it fails."""
 
+    judges: list[Participant]
+    """The judge, if it is another model than the aggregator, then those that are tried when it fails."""
+
     window: int | None = None
     """Maximum number of references that one call sees."""
 
@@ -47,7 +50,7 @@ class Mixture:
 
     @property
     def _all(self) -> list[Participant]:
-        return [*self.aggregators, *(member for layer in self.layers for member in layer)]
+        return [*self.aggregators, *self.judges, *(member for layer in self.layers for member in layer)]
 
     def check(self, options: MoAOptions) -> None:
         """Check that the layers can give what the options ask of them.
@@ -89,6 +92,7 @@ class Mixture:
                 for members in self.layers
             ],
             "aggregators": [model_identity(aggregator.model) for aggregator in self.aggregators],
+            "judges": [model_identity(judge.model) for judge in self.judges],
             "window": self.window,
         }
 
@@ -133,6 +137,7 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
     mixture = Mixture(
         layers=layers,
         aggregators=[participant for writer in writers for participant in _to_participants(writer, writing)],
+        judges=_to_participants(options.judge, writing) if options.judge else [],
         window=_first(options.window, lineup and lineup.window, None),
     )
     mixture.check(options)
@@ -140,7 +145,7 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
 
 
 def _to_participants(writer: str | Runnable[Any, Any], sampling: dict[str, Any]) -> list[Participant]:
-    """Return the aggregators that a writer stands for: a model with fallbacks is an aggregator and its fallbacks."""
+    """Return the models that a writer or judge stands for: one with fallbacks is itself and its fallbacks."""
     if isinstance(writer, str):
         return [Participant.of(build_model(writer, **sampling))]
     if isinstance(writer, RunnableWithFallbacks) and writer.exception_key is None:

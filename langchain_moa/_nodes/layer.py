@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from random import Random
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -86,6 +86,11 @@ class Layer:
         shown = [call["proposer"] for call in self.calls(state) if call["status"] in ("ok", "truncated", "filtered")]
         return self._in_order(shown, state)
 
+    def random(self, state: MoAState) -> Random:
+        """Return where random orders come from: the same for the same seed, layer and question."""
+        asked = next((m.text for m in reversed(state["messages"]) if isinstance(m, HumanMessage)), "")
+        return Random(f"{self.options.shuffle_seed} {self.number} {asked}".encode("utf-8", "backslashreplace"))
+
     def is_skipped(self, state: MoAState) -> bool:
         """Tell whether the gate left the layer out."""
         return all(call["status"] == "skipped" for call in self.calls(state))
@@ -165,11 +170,7 @@ class Layer:
 
         A random order differs between questions and layers, and is the same whenever it is asked for again.
         """
-        if not self.options.shuffle:
-            return list(items)
-        asked = next((m.text for m in reversed(state["messages"]) if isinstance(m, HumanMessage)), "")
-        seed = f"{self.options.shuffle_seed} {self.number} {asked}".encode("utf-8", "backslashreplace")
-        return random.Random(seed).sample(items, len(items))
+        return self.random(state).sample(items, len(items)) if self.options.shuffle else list(items)
 
 
 def degraded_layers(layers: Sequence[Layer], state: MoAState, *, is_vote: bool = False) -> list[dict[str, Any]]:

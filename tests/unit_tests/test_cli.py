@@ -15,7 +15,7 @@ from langchain_moa.gates import unless_small_talk
 from langchain_moa.lineups import LINEUPS
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import OpenAIServer, Reply
-from tests.unit_tests.test_aggregation import ANALYSIS, tool_call, verdict
+from tests.unit_tests.test_aggregation import ANALYSIS, choosing, tool_call
 
 KEY = "tgp_v1_secret"
 MIXTURE = ["--reference-models", "x/a,x/b", "--aggregator", "x/c"]
@@ -145,7 +145,7 @@ def test_control_characters_of_a_model_do_not_get_through(serve):
 # -- Ways of aggregating ----------------------------------------------------------------------------------------------
 
 
-VERDICT = verdict(2, "It is\x1b[31m right.")
+JUDGE = choosing("B.", "It is\x1b[31m right.")
 
 
 def test_the_modes_are_chat_moas():
@@ -154,7 +154,7 @@ def test_the_modes_are_chat_moas():
 
 
 def test_select_shows_the_proposals_the_winner_and_why(serve):
-    serve({"x/a": "A.", "x/b": "B.", "x/c": VERDICT})
+    serve(lambda body: {"x/a": "A.", "x/b": "B."}.get(body["model"]) or JUDGE(body))
     result = moa("ask", "Why?", *MIXTURE, "--aggregation", "select", "--references")
     assert result.stdout == "## a (x/a), layer 1\n\nA.\n\n## b (x/b), layer 1\n\nB.\n\n## Answer\n\nB.\n"
     *_, judge, selected, summary = result.stderr.splitlines()
@@ -207,7 +207,7 @@ def test_proposers_that_were_not_asked_are_no_calls():
 
 
 def test_a_chat_may_select_too(serve):
-    serve({"x/a": "A.", "x/b": "B.", "x/c": VERDICT})
+    serve(lambda body: {"x/a": "A.", "x/b": "B."}.get(body["model"]) or JUDGE(body))
     result = moa("chat", *MIXTURE, "--aggregation", "select", stdin="/model\nOne?\n")
     assert result.stdout == "moa: x/a, x/b → x/c, select\nB.\n"
 

@@ -102,5 +102,5 @@ def _account(model: str, answer: AIMessage, seconds: float) -> dict[str, Any]:
         "usage": total_usage(moa),
         "seconds": round(seconds, 3),
         "degraded": moa["degraded"],
-        **{name: moa[name] for name in ("selected", "vote", "analysis") if name in moa},
+        **{name: moa[name] for name in ("selected", "verdicts", "vote", "analysis") if name in moa},
     }
