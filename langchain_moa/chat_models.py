@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import lru_cache, reduce
+from functools import lru_cache, partial
 from importlib.metadata import version
-from operator import or_
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from langchain_core.callbacks import (
@@ -20,7 +19,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
@@ -28,7 +27,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, model_validat
 
 from langchain_moa._messages.answers import to_chunk, to_result, token_usage
 from langchain_moa._models.description import Description
-from langchain_moa._models.factory import unbound
+from langchain_moa._models.factory import changed_inside, unbound
 from langchain_moa._models.mixture import Mixture, resolve_mixture
 from langchain_moa._runtime.call_arguments import ANSWER_FORM, check_call, check_question, take_answer_form
 from langchain_moa._runtime.call_context import AnswerForm
@@ -239,15 +238,8 @@ class ChatMoA(MoAOptions, BaseChatModel):
             include_raw: Return the message too.
             **kwargs: `method`, `strict` and what else the aggregator's own `with_structured_output` takes.
         """
-        # A sequence: the aggregator with arguments bound, or with `include_raw` a map to it, then parsers.
-        structured: Any = self.aggregator_model.with_structured_output(schema, include_raw=include_raw, **kwargs)
-        asked, *parsers = structured.steps
-        own: Runnable[Any, Any]
-        if isinstance(asked, RunnableParallel):
-            own = RunnableParallel(raw=self._bind_like(asked.steps__["raw"], form="schema"))
-        else:
-            own = self._bind_like(asked, form="schema")
-        return reduce(or_, parsers, own)
+        structured = self.aggregator_model.with_structured_output(schema, include_raw=include_raw, **kwargs)
+        return changed_inside(structured, partial(self._bind_like, form="schema"))
 
     def _bind_like(self, bound: Any, *, form: AnswerForm) -> Runnable[LanguageModelInput, AIMessage]:
         """Return this model with the arguments that the aggregator has bound, in whatever form its provider takes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from langchain_core.runnables import Runnable
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
@@ -17,7 +16,7 @@ from langchain_moa._nodes.proposer import AskProposer
 from langchain_moa._nodes.references import CollectReferences
 from langchain_moa.answer_keys import AnswerKey, final_answer, matching
 from langchain_moa.lineups import RESERVE
-from langchain_moa.options import Gate, MoAOptions, ProposerLike
+from langchain_moa.options import AggregatorLike, Gate, MoAOptions, ProposerLike
 from langchain_moa.state import MoAState
 
 
@@ -27,9 +26,9 @@ def create_moa_graph(
     proposers: Sequence[ProposerLike] | None = None,
     rounds: int | None = None,
     layers: Sequence[Sequence[ProposerLike]] | None = None,
-    aggregator: str | Runnable[Any, Any] | None = None,
-    fallback_aggregators: Sequence[str | Runnable[Any, Any]] = (),
-    judge: str | Runnable[Any, Any] | None = None,
+    aggregator: AggregatorLike | None = None,
+    fallback_aggregators: Sequence[AggregatorLike] = (),
+    judge: AggregatorLike | None = None,
     criteria: str | None = None,
     judge_samples: int = 1,
     temperature: float | None = None,

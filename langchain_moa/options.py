@@ -21,10 +21,13 @@ from pydantic import (
 
 from langchain_moa.answer_keys import AnswerKey, matching
 from langchain_moa.lineups import RESERVE
-from langchain_moa.proposers import Proposer, check_model
+from langchain_moa.proposers import Aggregator, ModelSettings, Proposer, check_member
 
 ProposerLike = str | Proposer | Runnable[Any, Any]
 """A model string, a chat model, a `Proposer`, or another Runnable from messages to a message."""
+
+AggregatorLike = str | Aggregator | Runnable[Any, Any]
+"""A model string, a chat model, an `Aggregator`, or another Runnable from messages to a message."""
 
 Gate = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
 """From the conversation to whether the proposers are asked."""
@@ -71,13 +74,13 @@ class MoAOptions(BaseModel):
     """Proposer layers, first to last, instead of `proposers` and `rounds`. The paper counts the aggregator as one
     more layer."""
 
-    aggregator: str | Runnable[Any, Any] | None = None
-    """Model that writes the answer and streams it. Default: the line-up's."""
+    aggregator: AggregatorLike | None = None
+    """Model that writes the answer and streams it; with settings of its own an `Aggregator`. Default: the line-up's."""
 
-    fallback_aggregators: Sequence[str | Runnable[Any, Any]] = ()
+    fallback_aggregators: Sequence[AggregatorLike] = ()
     """Models that are tried in this order when the aggregator fails before its first token."""
 
-    judge: str | Runnable[Any, Any] | None = None
+    judge: AggregatorLike | None = None
     """Model that chooses (`aggregation="select"`) or analyzes (`"analyze"`). When it fails or its reply can't be used,
     the aggregator judges, then `fallback_aggregators`. A cheap judge costs little quality, a cheap aggregator much.
     Default: the aggregator."""
@@ -201,37 +204,33 @@ class MoAOptions(BaseModel):
     @field_validator("proposers", "fallback_aggregators", mode="before")
     @classmethod
     def _are_models(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, str | Proposer | Runnable):
+        if isinstance(value, str | ModelSettings | Runnable):
             example = repr(value) if isinstance(value, str) else type(value).__name__ + "(...)"
             msg = f"{info.field_name} is a list: write {info.field_name}=[{example}]."
             raise ValueError(msg)
         if isinstance(value, Sequence):
             for one in value:
-                check_model(one)
-                if isinstance(one, Proposer) and info.field_name != "proposers":
-                    raise ValueError(_not_an_aggregator(info.field_name))
+                check_member(one, Proposer if info.field_name == "proposers" else Aggregator, info.field_name)
         return value
 
     @field_validator("layers", mode="before")
     @classmethod
     def _are_layers(cls, value: Any) -> Any:
         for layer in value if isinstance(value, Sequence) else ():
-            if isinstance(layer, str | Proposer | Runnable):
+            if isinstance(layer, str | ModelSettings | Runnable):
                 msg = (
                     "layers is a list of lists: write layers=[['lab/a', 'lab/b'], ['lab/c']], or proposers=[...] for a "
                     "single layer."
                 )
                 raise ValueError(msg)
             for one in layer if isinstance(layer, Sequence) else ():
-                check_model(one)
+                check_member(one, Proposer, "layers")
         return value
 
     @field_validator("aggregator", "judge", mode="before")
     @classmethod
     def _is_a_model(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, Proposer):
-            raise ValueError(_not_an_aggregator(info.field_name))
-        check_model(value)
+        check_member(value, Aggregator, info.field_name)
         return value
 
     @model_validator(mode="after")
@@ -259,10 +258,3 @@ class MoAOptions(BaseModel):
     def is_explicit(self) -> bool:
         """Whether the options name all who take part, so that `model` is only a label."""
         return self.aggregator is not None and (self.layers is not None or self.proposers is not None)
-
-
-def _not_an_aggregator(option: str | None) -> str:
-    return (
-        f"{option} takes models, not Proposers: give the model itself, {option}='lab/a' or a chat model with its own "
-        "temperature and max_tokens."
-    )

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langgraph.constants import TAG_NOSTREAM
 from pydantic import BaseModel
 
 from langchain_moa._aggregation.outcome import UnusableReplyError
 from langchain_moa._messages.conversation import reference_text
 from langchain_moa._messages.endings import end_of, ending
-from langchain_moa._models.factory import without_streaming
+from langchain_moa._models.factory import bound_arguments, changed_inside, without_streaming
 from langchain_moa._models.members import Participant
 from langchain_moa._runtime.sync_bridge import call
 
@@ -64,13 +64,17 @@ class Judge:
         return Judgment(reply["raw"], reply["parsed"], self.participant.provider)
 
     def _with_schema(self, schema: type[BaseModel]) -> Runnable[Any, Any]:
+        model = self._model
+        while isinstance(model, RunnableBinding):
+            model = model.bound
         try:
-            structured: Runnable[Any, Any] = self._model.with_structured_output(schema, include_raw=True)  # type: ignore[attr-defined]
+            structured: Runnable[Any, Any] = model.with_structured_output(schema, include_raw=True)  # type: ignore[attr-defined]
         except (AttributeError, NotImplementedError):
             name = self.participant.model_name
             msg = f"{name!r} can't answer in a schema, which the judge of this aggregation has to."
             raise ValueError(msg) from None
-        return structured
+        own = bound_arguments(self._model)  # a binding knows no schemas
+        return changed_inside(structured, lambda asked: asked.bind(**own)) if own else structured
 
 
 class Judgment:

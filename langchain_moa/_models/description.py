@@ -14,8 +14,8 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_moa._models.factory import model_name
 from langchain_moa.display import draw_mixture
 from langchain_moa.lineups import get_lineup
-from langchain_moa.options import MoAOptions, ProposerLike
-from langchain_moa.proposers import Proposer
+from langchain_moa.options import AggregatorLike, MoAOptions, ProposerLike
+from langchain_moa.proposers import Aggregator, Proposer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,9 @@ def _with_counts(layer: dict[str, int]) -> list[str]:
     return [name if count == 1 else f"{name} x{count}" for name, count in layer.items()]
 
 
-def _names(writer: str | Runnable[Any, Any]) -> list[str]:
+def _names(writer: AggregatorLike) -> list[str]:
+    if isinstance(writer, Aggregator):
+        return _names(writer.model)
     if isinstance(writer, RunnableWithFallbacks) and writer.exception_key is None:
         return [name for model in writer.runnables for name in _names(model)]
     return [_name(writer)]

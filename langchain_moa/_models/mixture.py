@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import ModelProfile
-from langchain_core.runnables import Runnable, RunnableWithFallbacks
+from langchain_core.runnables import Runnable
 
-from langchain_moa._models.factory import build_model, model_identity, nesting
-from langchain_moa._models.members import Member, Participant, to_members
+from langchain_moa._models.factory import nesting
+from langchain_moa._models.members import Member, Participant, to_members, to_participants
 from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.lineups import ANSWER_MAX_TOKENS, Lineup, get_lineup
 from langchain_moa.options import MoAOptions
@@ -87,12 +87,9 @@ class Mixture:
     def identity(self) -> dict[str, Any]:
         """What distinguishes the mixture from another, as plain data without keys."""
         return {
-            "layers": [
-                [{"instructions": member.instructions, "model": model_identity(member.model)} for member in members]
-                for members in self.layers
-            ],
-            "aggregators": [model_identity(aggregator.model) for aggregator in self.aggregators],
-            "judges": [model_identity(judge.model) for judge in self.judges],
+            "layers": [[member.identity for member in members] for members in self.layers],
+            "aggregators": [aggregator.identity for aggregator in self.aggregators],
+            "judges": [judge.identity for judge in self.judges],
             "window": self.window,
         }
 
@@ -136,21 +133,12 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
     writing = {**sampling, "max_tokens": _first(options.max_tokens, room)}
     mixture = Mixture(
         layers=layers,
-        aggregators=[participant for writer in writers for participant in _to_participants(writer, writing)],
-        judges=_to_participants(options.judge, writing) if options.judge else [],
+        aggregators=[participant for writer in writers for participant in to_participants(writer, writing)],
+        judges=to_participants(options.judge, writing) if options.judge else [],
         window=_first(options.window, lineup and lineup.window, None),
     )
     mixture.check(options)
     return mixture
-
-
-def _to_participants(writer: str | Runnable[Any, Any], sampling: dict[str, Any]) -> list[Participant]:
-    """Return the models that a writer or judge stands for: one with fallbacks is itself and its fallbacks."""
-    if isinstance(writer, str):
-        return [Participant.of(build_model(writer, **sampling))]
-    if isinstance(writer, RunnableWithFallbacks) and writer.exception_key is None:
-        return [each for model in writer.runnables for each in _to_participants(model, sampling)]
-    return [Participant.of(writer)]
 
 
 def _first(*values: Any) -> Any:

@@ -195,7 +195,7 @@ class _Run:
 
         async def ask(model: Judge) -> Any:
             reader = model.participant
-            messages, is_trimmed = self._layer.place(reader.takes(view), references, reader=reader, render=render)
+            messages, is_trimmed = self._layer.place(reader.sees(view), references, reader=reader, render=render)
             account: dict[str, Any] = {"step": step, "model": model.model_name, "usage": None}
             if is_trimmed:
                 account["references_trimmed"] = True
@@ -231,7 +231,7 @@ class _Run:
         async def write(writer: Participant) -> AIMessage:
             await self._announce()
             messages, self._is_trimmed = self._layer.place(
-                writer.takes(self._conversation),
+                writer.sees(self._conversation),
                 outcome.references,
                 reader=writer,
                 tools=tools,

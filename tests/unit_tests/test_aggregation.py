@@ -548,7 +548,7 @@ def test_an_aggregator_that_takes_no_schema_cannot_judge_and_construction_says_s
         ({"aggregation": "select", "criteria": ""}, "criteria"),
         ({"aggregation": "analyze", "judge_samples": 2}, "judge_samples is for aggregation='select', not 'analyze'"),
         ({"aggregation": "select", "judge_samples": 0}, "judge_samples"),
-        ({"aggregation": "select", "judge": Proposer(model="lab/j")}, "judge takes models, not Proposers"),
+        ({"aggregation": "select", "judge": Proposer(model="lab/j")}, "judge takes no Proposer"),
         ({"aggregation": "select", "judge": lambda messages: "x"}, "make a Runnable of it"),
         ({"aggregation": "select", "judge": ScriptedChatModel()}, "can't answer in a schema"),
         ({"answer_key": number}, "answer_key is for aggregation='vote'"),
