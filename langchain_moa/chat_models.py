@@ -7,6 +7,7 @@ from contextlib import aclosing
 from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from uuid import uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -57,7 +58,7 @@ _OF_MODELS = {
     "api_key",
     "base_url",
 }
-_IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out"}
+_IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out", "prompt"}
 
 # Options that are not also arguments of a provider's request, and so of a call.
 _OF_THE_MIXTURE = (set(MoAOptions.model_fields) | {"inner_handlers", "streaming"}) - {
@@ -104,6 +105,8 @@ class ChatMoA(MoAOptions, BaseChatModel):
 
     _mixture: Mixture = PrivateAttr()
     _with_lineup: Callable[[str], Self] = PrivateAttr()
+    # A function does not tell what it does: two of one name must not share a cache's entry.
+    _prompt_key: str = PrivateAttr(default_factory=lambda: uuid4().hex)
     _graph: CompiledStateGraph[MoAState, None, MessagesState, MessagesState] = PrivateAttr()
 
     if not TYPE_CHECKING:  # checkers make the signature from the fields
@@ -190,6 +193,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
         options = self.model_dump(include=_IDENTIFYING)
         options["answer_key"] = repr(self.answer_key)
         options["fan_out"] = self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out)
+        options["prompt"] = self.prompt if isinstance(self.prompt, str) else self._prompt_key
         # Core has a `stop` of its own here, which is the call's.
         return {"model": self.model, **self._mixture.identity, **options, "default_stop": self.stop}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from langgraph.graph import START, MessagesState, StateGraph
@@ -48,7 +48,7 @@ def create_moa_graph(
     answer_key: AnswerKey | str | None = None,
     window: int | None = None,
     reserve: int = RESERVE,
-    prompt: Literal["paper", "fenced"] = "paper",
+    prompt: str | Callable[[Sequence[str]], str] = "paper",
     reference_placement: Literal["auto", "system", "tail"] = "auto",
     shuffle: bool = False,
     shuffle_seed: int = 0,
@@ -83,7 +83,12 @@ def build_graph(
             with a message as `CollectReferences` makes it.
     """
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
-    common: dict[str, Any] = {"of": len(mixture.layers), "options": options, "mixture": mixture.proposers}
+    common: dict[str, Any] = {
+        "of": len(mixture.layers),
+        "options": options,
+        "mixture": mixture.proposers,
+        "is_published": mixture.is_published,
+    }
     layers = [Layer(number=n, members=members, **common) for n, members in enumerate(mixture.layers, 1)]
     key = options.answer_key
     answer_key = matching(key) if isinstance(key, str) else key or final_answer

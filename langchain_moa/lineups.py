@@ -45,6 +45,9 @@ class Lineup:
     answer_max_tokens: int | None = None
     """Maximum number of tokens of the answer; `None`: as of any reply, which is how the published line-ups have it."""
 
+    is_published: bool = False
+    """Whether somebody published it as it stands: its references are in the system message in every turn of a chat."""
+
     description: str
     """What it is for, in one line."""
 
@@ -100,6 +103,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             proposers=_PAPER_PROPOSERS,
             aggregator="Qwen/Qwen1.5-110B-Chat",
             rounds=2,
+            is_published=True,
             description="The paper's MoA; AlpacaEval 2 LC win rate 65.1 ± 0.6",
             source="arXiv:2406.04692, section 3.1",
             date="2024-06",
@@ -107,6 +111,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
         "together-moa-lite": Lineup(
             proposers=_PAPER_PROPOSERS,
             aggregator="Qwen/Qwen1.5-72B-Chat",
+            is_published=True,
             description="The paper's MoA-Lite; AlpacaEval 2 LC win rate 59.3 ± 0.2",
             source="arXiv:2406.04692, section 3.1",
             date="2024-06",
@@ -120,6 +125,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             ),
             aggregator="Qwen/Qwen2.5-72B-Instruct-Turbo",
             max_tokens=512,
+            is_published=True,
             description="Together's cookbook, Mixture of Agents: Under the Hood",
             source="togethercomputer/together-cookbook, MoA_Under_the_hood.ipynb",
             date="2024-12",
@@ -133,6 +139,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             ),
             aggregator="Qwen/Qwen2-72B-Instruct",
             max_tokens=512,
+            is_published=True,
             description="The interactive demo of the original",
             source="togethercomputer/MoA, bot.py",
             date="2024-07",

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from langchain_moa._messages.prompts import to_render
 from langchain_moa.answer_keys import AnswerKey, matching
 from langchain_moa.lineups import RESERVE
 from langchain_moa.proposers import Aggregator, ModelSettings, Proposer, check_member
@@ -158,8 +159,11 @@ class MoAOptions(BaseModel):
     reserve: int = Field(default=RESERVE, ge=1)
     """Places in the window that the synthesis of the previous passes takes, so that it counts for more."""
 
-    prompt: Literal["paper", "fenced"] = "paper"
-    """How references are shown: as in the paper, or `"fenced"`, each between marks and declared untrusted."""
+    prompt: str | Callable[[Sequence[str]], str] = "paper"
+    """How references are shown to whoever writes from them, and with what task: `"paper"`, as there; `"fenced"`, each
+    between marks and declared untrusted; `"faithful"`, to keep sources, figures and dissent. Or your own: a template in
+    which `{references}` stands, which are a numbered line each; or a function from the list of the references' texts
+    to the text, which is called several times per request, also with shortened texts."""
 
     shuffle: bool = False
     """Show references in a random order, which is reported in `response_metadata["moa"]["order"]`."""
@@ -169,8 +173,8 @@ class MoAOptions(BaseModel):
 
     reference_placement: Literal["auto", "system", "tail"] = "auto"
     """Where references go: `"system"`, in the system message as in the paper; `"tail"`, after the conversation, so
-    that the steps of an agent share a prefix that prompt caches know; `"auto"`: tail when tools are bound, else
-    system."""
+    that the steps of an agent and the turns of a chat share a prefix that prompt caches know; `"auto"`: tail when tools
+    are bound and from the second turn on, else system. In published line-ups a second turn changes nothing."""
 
     fan_out: Literal["auto", "always", "user_turn"] | Gate = "auto"
     """When the proposers are asked: `"always"`; `"user_turn"`, once per message of the user; or a gate, a callable or
@@ -247,6 +251,7 @@ class MoAOptions(BaseModel):
             if is_given and self.aggregation not in ways:
                 msg = f"{option} is for aggregation={' or '.join(map(repr, ways))}, not {self.aggregation!r}."
                 raise ValueError(msg)
+        to_render(self.prompt)
         if isinstance(self.answer_key, str):
             matching(self.answer_key)
         if self.window is not None and self.reserve >= self.window:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Self
 
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
+from langchain_moa._messages.prompts import PROMPTS
 from langchain_moa._models.factory import model_name
 from langchain_moa.display import draw_mixture
 from langchain_moa.lineups import get_lineup
@@ -68,6 +69,8 @@ class Description:
         if self.judges:
             rows.append(("Judge", ", ".join(self.judges)))
         rows.append(("Aggregation", self._aggregation()))
+        if self.options.prompt != "paper":
+            rows.append(("Prompt", _prompt(self.options.prompt)))
         rows.append(("Calls per answer", self._calls()))
         width = max(len(label) for label, _ in rows) + 2
         return "\n".join([self.options.model, *(f"  {label + ':':{width}}{text}" for label, text in rows)])
@@ -115,6 +118,12 @@ def _passes(references: int, window: int | None, reserve: int) -> int:
     if window is None or references <= window:
         return 1
     return 1 + math.ceil((references - window) / (window - reserve))
+
+
+def _prompt(prompt: str | Callable[..., str]) -> str:
+    if isinstance(prompt, str):
+        return prompt if prompt in PROMPTS else "a template of your own"
+    return getattr(prompt, "__name__", type(prompt).__name__)
 
 
 def _counted(proposers: Sequence[ProposerLike]) -> dict[str, int]:

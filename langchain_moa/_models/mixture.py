@@ -33,6 +33,9 @@ class Mixture:
     window: int | None = None
     """Maximum number of references that one call sees."""
 
+    is_published: bool = False
+    """Whether it is a published line-up."""
+
     @property
     def aggregator(self) -> Runnable[Any, Any]:
         """The model that writes the answer, if nothing fails."""
@@ -91,6 +94,7 @@ class Mixture:
             "aggregators": [aggregator.identity for aggregator in self.aggregators],
             "judges": [judge.identity for judge in self.judges],
             "window": self.window,
+            "is_published": self.is_published,
         }
 
     def profile(self) -> ModelProfile | None:
@@ -136,6 +140,7 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
         aggregators=[participant for writer in writers for participant in to_participants(writer, writing)],
         judges=to_participants(options.judge, writing) if options.judge else [],
         window=_first(options.window, lineup and lineup.window, None),
+        is_published=bool(lineup and lineup.is_published),
     )
     mixture.check(options)
     return mixture

@@ -21,7 +21,7 @@ from langchain_moa._aggregation.synthesize import in_passes, synthesize
 from langchain_moa._aggregation.vote import vote
 from langchain_moa._messages.conversation import adviser_view
 from langchain_moa._messages.endings import ending
-from langchain_moa._messages.prompts import PROMPTS, Render
+from langchain_moa._messages.prompts import Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
 from langchain_moa._nodes.layer import Layer, degraded_layers
@@ -79,7 +79,7 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         self.answer_key = answer_key
         self.window = window
         self.options = options
-        self.render = PROMPTS[options.prompt]
+        self.render = layers[-1].render
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         """Aggregate the references, and write the answer."""

@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_moa._aggregation.outcome import reason
-from langchain_moa._messages.prompts import PROMPTS, Render, with_references, with_references_at_the_tail
+from langchain_moa._messages.prompts import (
+    Render,
+    is_later_turn,
+    to_render,
+    with_references,
+    with_references_at_the_tail,
+)
 from langchain_moa._messages.trimming import fit_references
 from langchain_moa._models.members import Member, Participant
 from langchain_moa._runtime.ballot import Ballot
@@ -42,11 +48,19 @@ class Layer:
     mixture: str
     """Names the proposers of all layers. Mixtures with the same ones share the references of a turn."""
 
+    is_published: bool
+    """Whether the mixture is a published line-up."""
+
     @cached_property
     def nodes(self) -> list[str]:
         """Names of the nodes, in the proposers' order."""
         # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
         return [f"layer_{self.number}_proposer_{place:02d}" for place in range(1, len(self.members) + 1)]
+
+    @cached_property
+    def render(self) -> Render:
+        """How the layer's references are shown to whoever writes from them."""
+        return to_render(self.options.prompt)
 
     @cached_property
     def votes(self) -> bool:
@@ -142,9 +156,10 @@ class Layer:
         """
         if not references:
             return messages, False
-        render = render or PROMPTS[self.options.prompt]
-        placement = self.options.reference_placement
-        at_the_tail = placement == "tail" or (placement == "auto" and bool(tools))
+        render = render or self.render
+        at_the_tail = self.options.reference_placement == "tail"
+        if self.options.reference_placement == "auto":
+            at_the_tail = bool(tools) or (not self.is_published and is_later_turn(messages))
 
         def placed(texts: Sequence[str]) -> list[BaseMessage]:
             if at_the_tail:

@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_together import ChatTogether
 
 from langchain_moa import ChatMoA, Proposer, create_moa_graph
-from langchain_moa._messages.prompts import SELECT_THE_BEST
+from langchain_moa._messages.prompts import FAITHFUL, SELECT_THE_BEST
 from langchain_moa._models.transport import http_clients
 from langchain_moa.answer_keys import json_field, number
 from langchain_moa.lineups import LINEUPS
@@ -556,7 +556,12 @@ def test_an_aggregator_that_takes_no_schema_cannot_judge_and_construction_says_s
         ({"aggregation": "vote", "answer_key": 5}, "answer_key"),
         ({"window": 3}, "reserve is 3; give at least 1, and less than the window of 3"),
         ({"window": 1}, "window"),
-        ({"prompt": "none"}, "prompt"),
+        (
+            {"prompt": "none"},
+            "prompt 'none' is unknown; choose from 'paper', 'fenced', 'faithful', or write a template",
+        ),
+        ({"prompt": "Use these: {reference}"}, "in which {references} stands"),
+        ({"prompt": 5}, "prompt"),
     ],
 )
 def test_a_wrong_way_of_aggregating_is_an_error_that_names_the_option(options, names):
@@ -613,6 +618,11 @@ def test_models_that_aggregate_in_other_ways_share_no_cache_entry(together):
         {"window": 4},
         {"window": 4, "reserve": 2},
         {"prompt": "fenced"},
+        {"prompt": "faithful"},
+        {"prompt": "Answer from these.\n{references}"},
+        {"prompt": "Answer from those.\n{references}"},
+        {"prompt": lambda references: "one"},
+        {"prompt": lambda references: "two"},
         {"shuffle": True},
         {"shuffle": True, "shuffle_seed": 1},
     ]
@@ -689,6 +699,81 @@ def test_the_marks_are_the_same_for_the_same_references(ask):
     ask(model, "Q")
     ask(model, "Q")
     assert aggregator.seen[0][0] == aggregator.seen[1][0]
+
+
+# -- A prompt of one's own --------------------------------------------------------------------------------------------
+
+
+def joined(references):
+    return f"{len(references)} advisers say: " + " / ".join(references)
+
+
+TEMPLATE = 'Reply in JSON such as {"a": 1}. The advice:\n{references}\nThat was the advice.'
+PROMPTS_OF_ONES_OWN = {
+    "a template": (TEMPLATE, TEMPLATE.replace("{references}", "1. {references} one\n2. two")),
+    "a function": (joined, "2 advisers say: {references} one / two"),
+    "faithful": ("faithful", FAITHFUL.replace("{references}", "1. {references} one\n2. two")),
+}
+
+
+@pytest.mark.parametrize(("prompt", "shown"), PROMPTS_OF_ONES_OWN.values(), ids=PROMPTS_OF_ONES_OWN)
+def test_references_are_shown_as_the_prompt_says(together, ask, prompt, shown):
+    server, options = council(together, ["{references} one", "two"])
+    answer = ask(ChatMoA(**options, prompt=prompt), [SystemMessage("Be brief."), HumanMessage("Q")])
+    assert answer.text == "written"
+    assert server.requests[-1]["messages"] == [
+        {"role": "system", "content": f"Be brief.\n\n{shown}"},
+        {"role": "user", "content": "Q"},
+    ]
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("prompt", [TEMPLATE, joined], ids=["a template", "a function"])
+def test_later_layers_and_the_writer_after_an_analysis_see_the_prompt_too(together, ask, prompt):
+    server, options = council(together, ["one", "two"], tool_call(ANALYSIS))
+    ask(ChatMoA(**options, prompt=prompt, rounds=2, aggregation="analyze"), "Q")
+    shown = "advisers say: one / two" if prompt is joined else "The advice:\n1. one\n2. two\nThat was"
+    assert [shown in str(body["messages"][0]["content"]) for body in server.requests] == [False] * 2 + [True] * 2 + [
+        False,
+        True,
+    ]
+    assert "Only 2 names the river." in server.requests[-1]["messages"][0]["content"]
+
+
+def test_a_function_that_returns_no_text_is_named(together, ask):
+    _, options = council(together, ["one", "two"])
+    with pytest.raises(TypeError, match="the function in prompt returns a text, not NoneType"):
+        ask(ChatMoA(**options, prompt=lambda references: None), "Q")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "described"),
+    [(TEMPLATE, "a template of your own"), (joined, "joined"), ("faithful", "faithful"), ("paper", None)],
+    ids=["a template", "a function", "faithful", "paper"],
+)
+def test_a_prompt_is_described_and_copied(together, ask, prompt, described):
+    server, options = council(together, ["one", "two"])
+    model = ChatMoA(**options, prompt=prompt)
+    assert (f"  Prompt:           {described}\n" in model.describe()) is (described is not None)
+    ask(model, "Q")
+    ask(pickle.loads(pickle.dumps(model)), "Q")
+    assert server.requests[2]["messages"] == server.requests[-1]["messages"]
+
+
+def test_functions_of_one_name_and_place_are_different_prompts():
+    """A notebook's cell that is run again defines a function of the same name."""
+    parts = {"proposers": [ScriptedChatModel()], "aggregator": ScriptedChatModel()}
+    keys = set()
+    for text in ("one", "two", "three"):
+
+        def show(references, text=text):
+            return text
+
+        model = ChatMoA(**parts, prompt=show)
+        keys.add(model._get_llm_string())
+        assert model._get_llm_string() in keys
+        del model, show
+    assert len(keys) == 3
 
 
 def shuffled(question="Q", **options):
