@@ -36,6 +36,9 @@ Gate = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
 
 _Options = TypeVar("_Options", bound=BaseModel)
 
+JUDGED = ("select", "analyze")
+"""The ways to aggregate that ask a judge."""
+
 # What takes the place of an option that there was.
 _REPLACED = {"debias": ["judge_samples=2"]}
 
@@ -79,12 +82,13 @@ class MoAOptions(BaseModel):
     """Model that writes the answer and streams it; with settings of its own an `Aggregator`. Default: the line-up's."""
 
     fallback_aggregators: Sequence[AggregatorLike] = ()
-    """Models that are tried in this order when the aggregator fails before its first token."""
+    """Models that are tried in this order when the aggregator fails before its first token. Default: the line-up's, or
+    none."""
 
     judge: AggregatorLike | None = None
     """Model that chooses (`aggregation="select"`) or analyzes (`"analyze"`). When it fails or its reply can't be used,
     the aggregator judges, then `fallback_aggregators`. A cheap judge costs little quality, a cheap aggregator much.
-    Default: the aggregator."""
+    Default: the line-up's, or the aggregator."""
 
     criteria: str | None = Field(default=None, min_length=1)
     """What counts in the answers, in one sentence for the judge, such as "A short answer that names its sources is
@@ -243,8 +247,8 @@ class MoAOptions(BaseModel):
             msg = "layers spells out every layer: give either layers, or proposers and rounds."
             raise ValueError(msg)
         for option, is_given, ways in (
-            ("judge", self.judge is not None, ("select", "analyze")),
-            ("criteria", self.criteria is not None, ("select", "analyze")),
+            ("judge", self.judge is not None, JUDGED),
+            ("criteria", self.criteria is not None, JUDGED),
             ("judge_samples", self.judge_samples > 1, ("select",)),
             ("answer_key", self.answer_key is not None, ("vote",)),
         ):

@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 from langchain_moa._messages.prompts import PROMPTS
 from langchain_moa._models.factory import model_name
+from langchain_moa._models.mixture import writers_and_judge
 from langchain_moa.display import draw_mixture
 from langchain_moa.lineups import get_lineup
 from langchain_moa.options import AggregatorLike, MoAOptions, ProposerLike
@@ -48,13 +49,13 @@ class Description:
         else:
             proposers = options.proposers if options.proposers is not None else lineup.proposers if lineup else ()
             layers = [proposers] * (options.rounds or (lineup.rounds if lineup else 1))
-        first = options.aggregator or (lineup.aggregator if lineup else "")
-        writers = [name for writer in (first, *options.fallback_aggregators) for name in _names(writer)]
+        writing, judge = writers_and_judge(options, lineup)
+        writers = [name for writer in writing for name in _names(writer)]
         return cls(
             layers=[_counted(layer) for layer in layers],
             aggregator=writers[0],
             fallbacks=writers[1:],
-            judges=_names(options.judge) if options.judge else [],
+            judges=_names(judge) if judge else [],
             aggregation=options.aggregation,
             window=options.window or (lineup.window if lineup else None),
             options=options,

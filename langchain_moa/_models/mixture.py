@@ -13,7 +13,7 @@ from langchain_moa._models.factory import nesting
 from langchain_moa._models.members import Member, Participant, to_members, to_participants
 from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.lineups import ANSWER_MAX_TOKENS, Lineup, get_lineup
-from langchain_moa.options import MoAOptions
+from langchain_moa.options import JUDGED, AggregatorLike, MoAOptions
 
 # Every level multiplies the calls.
 _MAX_NESTING = 4
@@ -132,18 +132,31 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
         layers = [members] * _first(options.rounds, lineup and lineup.rounds, 1)
     else:
         layers = [to_members(layer, sampling) for layer in options.layers]
-    writers = [_first(options.aggregator, lineup and lineup.aggregator), *options.fallback_aggregators]
+    writers, judge = writers_and_judge(options, lineup)
     room = (lineup.answer_max_tokens or lineup.max_tokens) if lineup else ANSWER_MAX_TOKENS
     writing = {**sampling, "max_tokens": _first(options.max_tokens, room)}
     mixture = Mixture(
         layers=layers,
         aggregators=[participant for writer in writers for participant in to_participants(writer, writing)],
-        judges=to_participants(options.judge, writing) if options.judge else [],
+        judges=to_participants(judge, writing) if judge else [],
         window=_first(options.window, lineup and lineup.window, None),
         is_published=bool(lineup and lineup.is_published),
     )
     mixture.check(options)
     return mixture
+
+
+def writers_and_judge(options: MoAOptions, lineup: Lineup | None) -> tuple[list[AggregatorLike], AggregatorLike | None]:
+    """Return who writes, the aggregator first and then its fallbacks, and the judge if it is another model.
+
+    A line-up's fallbacks and judge go with its aggregator.
+    """
+    judge, fallbacks = options.judge, options.fallback_aggregators
+    if options.aggregator is not None or lineup is None:
+        return [options.aggregator or "", *fallbacks], judge
+    if options.aggregation in JUDGED:
+        judge = judge or lineup.judge
+    return [lineup.aggregator, *(fallbacks or lineup.fallback_aggregators)], judge
 
 
 def _first(*values: Any) -> Any:

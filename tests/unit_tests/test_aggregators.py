@@ -143,3 +143,62 @@ def test_a_model_with_fallbacks_gives_its_instructions_to_all_of_them(ask, toget
 def test_wrong_settings_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         Aggregator(**options)
+
+
+# -- A line-up's judge and fallbacks go with its aggregator ------------------------------------------------------------
+
+DEFAULT = LINEUPS["default"]
+
+
+def of_the_default(together, writer="written"):
+    def reply(body):
+        if is_judge(body):
+            return choosing(f"reply of {DEFAULT.proposers[1]}")(body)
+        return writer if body["model"] == DEFAULT.aggregator else f"reply of {body['model']}"
+
+    return together(reply)
+
+
+def asked_after_the_proposers(server):
+    return [body["model"] for body in server.requests[len(DEFAULT.proposers) :]]
+
+
+def test_a_line_ups_judge_judges(ask, together):
+    server = of_the_default(together)
+    model = ChatMoA(aggregation="select")
+    assert f"  Judge:            {DEFAULT.judge}\n" in model.describe()
+    assert ask(model, "Q").text == f"reply of {DEFAULT.proposers[1]}"
+    assert asked_after_the_proposers(server) == [DEFAULT.judge]
+
+
+def test_where_nothing_is_judged_a_line_ups_judge_takes_no_part(ask, together):
+    server = of_the_default(together)
+    model = ChatMoA()
+    assert "Judge" not in model.describe()
+    assert ask(model, "Q").text == "written"
+    assert asked_after_the_proposers(server) == [DEFAULT.aggregator]
+
+
+def test_the_users_own_judge_and_aggregator_take_the_place_of_the_line_ups(ask, together):
+    server = of_the_default(together)
+    ask(ChatMoA(aggregation="select", judge="lab/judge"), "Q")
+    ask(ChatMoA(aggregation="select", aggregator="lab/writer"), "Q")
+    assert asked_after_the_proposers(server)[0] == "lab/judge"
+    assert server.requests[-1]["model"] == "lab/writer"
+
+
+def test_a_line_ups_fallback_writes_when_its_aggregator_says_nothing(ask, together):
+    server = of_the_default(together, writer=Reply(text=""))
+    answer = ask(ChatMoA(), "Q")
+    assert answer.text == f"reply of {DEFAULT.fallback_aggregators[0]}"
+    assert asked_after_the_proposers(server) == [DEFAULT.aggregator, *DEFAULT.fallback_aggregators]
+    assert answer.response_metadata["moa"]["degraded"][0]["reason"] == "aggregator_failed"
+
+
+def test_the_cookbook_of_2026_is_four_models_one_of_which_writes(ask, together):
+    server = together()
+    ask(ChatMoA(model="cookbook-2026"), "Q")
+    *proposers, writer = server.requests
+    assert len(proposers) == 4
+    assert writer["model"] in [body["model"] for body in proposers]
+    assert sorted(map(sampling, proposers)) == [(0.7, 2048)] * 3 + [(0.7, 8192)]

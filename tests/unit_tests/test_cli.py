@@ -19,7 +19,8 @@ from tests.unit_tests.test_aggregation import ANALYSIS, choosing, tool_call
 
 KEY = "tgp_v1_secret"
 MIXTURE = ["--reference-models", "x/a,x/b", "--aggregator", "x/c"]
-MODELS = dict.fromkeys([*LINEUPS["default"].proposers, LINEUPS["default"].aggregator], "Hi.")
+DEFAULT = LINEUPS["default"]
+MODELS = dict.fromkeys([*DEFAULT.proposers, DEFAULT.aggregator, *DEFAULT.fallback_aggregators, DEFAULT.judge], "Hi.")
 
 
 @pytest.fixture
@@ -337,9 +338,9 @@ def test_model_shows_and_switches_the_line_up(serve):
 def test_lineups_are_plain_and_complete_when_piped():
     result = moa("lineups")
     header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
-    assert header == ["name", "proposers", "aggregator", "rounds", "source", "date", "description"]
+    assert header == ["name", "proposers", "aggregator", "judge", "rounds", "source", "date", "description"]
     assert [row[0] for row in rows] == list(LINEUPS)
-    assert rows[0][1] == ", ".join(LINEUPS["default"].proposers)
+    assert rows[0][1:4] == [", ".join(DEFAULT.proposers), DEFAULT.aggregator, DEFAULT.judge]
 
 
 def test_a_line_up_is_described_without_a_key():
@@ -348,6 +349,12 @@ def test_a_line_up_is_described_without_a_key():
     assert (result.exit_code, first) == (0, "self-moa")
     assert f"  Layer 1:          {LINEUPS['self-moa'].aggregator} x6" in rows
     assert f"  Calls per answer: {LINEUPS['self-moa'].calls}" in rows
+
+
+def test_a_described_line_up_names_its_judge():
+    result = moa("lineups", "default")
+    assert f"With --aggregation select or analyze, {DEFAULT.judge} judges." in result.stdout.splitlines()
+    assert f"  Fallbacks:        {DEFAULT.fallback_aggregators[0]}" in result.stdout.splitlines()
 
 
 def test_an_unknown_line_up_can_not_be_described():
@@ -365,7 +372,7 @@ def test_doctor_finds_all_well(serve, bare):
 
 
 def test_doctor_names_what_is_wrong_and_what_to_do(serve):
-    first, second, third = MODELS
+    first, second, third, *_ = MODELS
     answers = {**MODELS, second: Reply(status=404, error="gone")}
     serve(answers, models=[first, second])
     result = moa("doctor", "default")

@@ -59,7 +59,8 @@ def _models(lineup: str) -> list[str]:
 
     chosen = get_lineup(lineup)
     proposers = [proposer if isinstance(proposer, str) else str(proposer.model) for proposer in chosen.proposers]
-    return list(dict.fromkeys([*proposers, chosen.aggregator]))
+    others = [chosen.aggregator, *chosen.fallback_aggregators, *([chosen.judge] if chosen.judge else [])]
+    return list(dict.fromkeys([*proposers, *others]))
 
 
 async def _check(models: list[str]) -> list[Check]:

@@ -25,12 +25,13 @@ def lineups(
 
     console = Console()
     if not console.is_terminal:
-        header = ["name", "proposers", "aggregator", "rounds", "source", "date", "description"]
+        header = ["name", "proposers", "aggregator", "judge", "rounds", "source", "date", "description"]
         rows = [
             [
                 name,
                 ", ".join(map(describe_proposer, x.proposers)),
                 x.aggregator,
+                x.judge or "",
                 str(x.rounds),
                 x.source,
                 x.date,
@@ -38,12 +39,18 @@ def lineups(
             ]
             for name, x in LINEUPS.items()
         ]
-    else:  # a terminal is too narrow for seven columns
+    else:  # a terminal is too narrow for eight columns
         header = ["line-up", "proposers → aggregator", "rounds", "description, source, date"]
         rows = [
             [
                 name,
-                "\n".join([*map(describe_proposer, x.proposers), f"→ {x.aggregator}"]),
+                "\n".join(
+                    [
+                        *map(describe_proposer, x.proposers),
+                        f"→ {x.aggregator}",
+                        *([f"judge: {x.judge}"] if x.judge else []),
+                    ]
+                ),
                 str(x.rounds),
                 f"{x.description}\n{x.source}, {x.date}",
             ]
@@ -59,4 +66,6 @@ def _describe(name: str) -> None:
 
     lineup = get_lineup(name)
     typer.echo(Description.of(MoAOptions(model=name)))
+    if lineup.judge:
+        typer.echo(f"With --aggregation select or analyze, {lineup.judge} judges.")
     typer.echo(f"\n{lineup.description}\nSource: {lineup.source}, {lineup.date}")
