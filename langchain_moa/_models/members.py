@@ -38,7 +38,7 @@ class Participant:
     max_tokens: int | None
     """Maximum number of tokens that it may write, as far as it says so."""
 
-    instructions: str | None
+    instructions: str | None = None
     """Added to the system message that it sees."""
 
     @classmethod

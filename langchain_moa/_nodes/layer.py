@@ -48,7 +48,7 @@ class Layer:
     mixture: str
     """Names the proposers of all layers. Mixtures with the same ones share the references of a turn."""
 
-    is_published: bool
+    is_published: bool = False
     """Whether the mixture is a published line-up."""
 
     @cached_property
