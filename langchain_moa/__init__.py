@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from langchain_moa.chat_models import ChatMoA
     from langchain_moa.exceptions import MoAError, ProposersFailedError
     from langchain_moa.graph import create_moa_graph
-    from langchain_moa.proposers import Proposer
+    from langchain_moa.proposers import Aggregator, Proposer
     from langchain_moa.registration import register
     from langchain_moa.state import MoAState, Reference
 
@@ -16,6 +16,7 @@ __version__ = version("langchain-moa")
 
 # Loaded at first use: LangGraph and LangChain take seconds to import on a cold start, and `moa --help` needs neither.
 _MODULES = {
+    "Aggregator": "proposers",
     "ChatMoA": "chat_models",
     "MoAError": "exceptions",
     "MoAState": "state",
@@ -27,6 +28,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Aggregator",
     "ChatMoA",
     "MoAError",
     "MoAState",

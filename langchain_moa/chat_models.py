@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import lru_cache, reduce
+from functools import lru_cache, partial
 from importlib.metadata import version
-from operator import or_
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from uuid import uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -20,7 +20,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableParallel
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.graph import MessagesState
 from langgraph.graph.state import CompiledStateGraph
@@ -28,7 +28,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, model_validat
 
 from langchain_moa._messages.answers import to_chunk, to_result, token_usage
 from langchain_moa._models.description import Description
-from langchain_moa._models.factory import unbound
+from langchain_moa._models.factory import changed_inside, unbound
 from langchain_moa._models.mixture import Mixture, resolve_mixture
 from langchain_moa._runtime.call_arguments import ANSWER_FORM, check_call, check_question, take_answer_form
 from langchain_moa._runtime.call_context import AnswerForm
@@ -50,6 +50,7 @@ _OF_MODELS = {
     "layers",
     "aggregator",
     "fallback_aggregators",
+    "judge",
     "temperature",
     "max_tokens",
     "max_retries",
@@ -57,7 +58,7 @@ _OF_MODELS = {
     "api_key",
     "base_url",
 }
-_IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out", "prices"}
+_IDENTIFYING = set(MoAOptions.model_fields) - _OF_MODELS - {"window", "answer_key", "fan_out", "prompt", "prices"}
 
 # Options that are not also arguments of a provider's request, and so of a call.
 _OF_THE_MIXTURE = (set(MoAOptions.model_fields) | {"inner_handlers", "streaming"}) - {
@@ -104,6 +105,8 @@ class ChatMoA(MoAOptions, BaseChatModel):
 
     _mixture: Mixture = PrivateAttr()
     _with_lineup: Callable[[str], Self] = PrivateAttr()
+    # A function does not tell what it does: two of one name must not share a cache's entry.
+    _prompt_key: str = PrivateAttr(default_factory=lambda: uuid4().hex)
     _graph: CompiledStateGraph[MoAState, None, MessagesState, MessagesState] = PrivateAttr()
 
     if not TYPE_CHECKING:  # checkers make the signature from the fields
@@ -190,6 +193,7 @@ class ChatMoA(MoAOptions, BaseChatModel):
         options = self.model_dump(include=_IDENTIFYING)
         options["answer_key"] = repr(self.answer_key)
         options["fan_out"] = self.fan_out if isinstance(self.fan_out, str) else repr(self.fan_out)
+        options["prompt"] = self.prompt if isinstance(self.prompt, str) else self._prompt_key
         # Core has a `stop` of its own here, which is the call's.
         return {"model": self.model, **self._mixture.identity, **options, "default_stop": self.stop}
 
@@ -238,15 +242,8 @@ class ChatMoA(MoAOptions, BaseChatModel):
             include_raw: Return the message too.
             **kwargs: `method`, `strict` and what else the aggregator's own `with_structured_output` takes.
         """
-        # A sequence: the aggregator with arguments bound, or with `include_raw` a map to it, then parsers.
-        structured: Any = self.aggregator_model.with_structured_output(schema, include_raw=include_raw, **kwargs)
-        asked, *parsers = structured.steps
-        own: Runnable[Any, Any]
-        if isinstance(asked, RunnableParallel):
-            own = RunnableParallel(raw=self._bind_like(asked.steps__["raw"], form="schema"))
-        else:
-            own = self._bind_like(asked, form="schema")
-        return reduce(or_, parsers, own)
+        structured = self.aggregator_model.with_structured_output(schema, include_raw=include_raw, **kwargs)
+        return changed_inside(structured, partial(self._bind_like, form="schema"))
 
     def _bind_like(self, bound: Any, *, form: AnswerForm) -> Runnable[LanguageModelInput, AIMessage]:
         """Return this model with the arguments that the aggregator has bound, in whatever form its provider takes."""

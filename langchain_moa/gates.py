@@ -110,7 +110,7 @@ def unless_easy(model: str | Runnable[Any, Any]) -> Runnable[Any, bool]:
 
 
 def _to_grade(messages: Sequence[BaseMessage], *, reader: Participant) -> list[BaseMessage]:
-    return with_system(reader.takes(adviser_view(messages, ())), IS_IT_EASY)
+    return with_system(reader.sees(adviser_view(messages, ())), IS_IT_EASY)
 
 
 def _is_hard(reply: Any) -> bool:

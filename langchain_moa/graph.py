@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from langchain_core.runnables import Runnable
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
@@ -18,7 +17,7 @@ from langchain_moa._nodes.references import CollectReferences
 from langchain_moa._nodes.wave import AskWave
 from langchain_moa.answer_keys import AnswerKey, final_answer, matching
 from langchain_moa.lineups import RESERVE
-from langchain_moa.options import Gate, MoAOptions, ProposerLike
+from langchain_moa.options import AggregatorLike, Gate, MoAOptions, ProposerLike
 from langchain_moa.state import MoAState
 
 
@@ -28,8 +27,11 @@ def create_moa_graph(
     proposers: Sequence[ProposerLike] | None = None,
     rounds: int | None = None,
     layers: Sequence[Sequence[ProposerLike]] | None = None,
-    aggregator: str | Runnable[Any, Any] | None = None,
-    fallback_aggregators: Sequence[str | Runnable[Any, Any]] = (),
+    aggregator: AggregatorLike | None = None,
+    fallback_aggregators: Sequence[AggregatorLike] = (),
+    judge: AggregatorLike | None = None,
+    criteria: str | None = None,
+    judge_samples: int = 1,
     temperature: float | None = None,
     max_tokens: int | None = None,
     timeout: float = 120,
@@ -44,13 +46,12 @@ def create_moa_graph(
     min_references: int = 1,
     on_failure: Literal["raise", "aggregate_alone"] = "raise",
     aggregation: Literal["synthesize", "select", "vote", "analyze"] = "synthesize",
-    debias: bool = False,
     answer_key: AnswerKey | str | None = None,
     wave: int | None = None,
     confidence: float | None = None,
     window: int | None = None,
     reserve: int = RESERVE,
-    prompt: Literal["paper", "fenced"] = "paper",
+    prompt: str | Callable[[Sequence[str]], str] = "paper",
     reference_placement: Literal["auto", "system", "tail"] = "auto",
     shuffle: bool = False,
     shuffle_seed: int = 0,
@@ -88,8 +89,13 @@ def build_graph(
             with a message as `CollectReferences` makes it.
     """
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
-    common: dict[str, Any] = {"of": len(mixture.layers), "options": options, "mixture": mixture.proposers}
-    common["prices"] = mixture.prices
+    common: dict[str, Any] = {
+        "of": len(mixture.layers),
+        "options": options,
+        "mixture": mixture.proposers,
+        "is_published": mixture.is_published,
+        "prices": mixture.prices,
+    }
     layers = [Layer(number=n, members=members, **common) for n, members in enumerate(mixture.layers, 1)]
     key = options.answer_key
     answer_key = matching(key) if isinstance(key, str) else key or final_answer
@@ -114,7 +120,7 @@ def build_graph(
         previous = list(layer.nodes)
     if end == "aggregator":
         last: AskAggregator | CollectReferences = AskAggregator(
-            mixture.aggregators, layers=layers, answer_key=answer_key, window=mixture.window
+            mixture.aggregators, judges=mixture.judges, layers=layers, answer_key=answer_key, window=mixture.window
         )
     else:
         last = CollectReferences(layers)

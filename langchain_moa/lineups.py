@@ -30,6 +30,12 @@ class Lineup:
     aggregator: str
     """The model that writes the answer."""
 
+    fallback_aggregators: tuple[str, ...] = ()
+    """Models that are tried in this order when the aggregator fails before its first token."""
+
+    judge: str | None = None
+    """The model that selects and analyzes; `None`: the aggregator."""
+
     rounds: int = 1
     """Passes through the proposers. The paper's layers are `rounds + 1`."""
 
@@ -44,6 +50,9 @@ class Lineup:
 
     answer_max_tokens: int | None = None
     """Maximum number of tokens of the answer; `None`: as of any reply, which is how the published line-ups have it."""
+
+    is_published: bool = False
+    """Whether somebody published it as it stands: its references are in the system message in every turn of a chat."""
 
     description: str
     """What it is for, in one line."""
@@ -87,19 +96,33 @@ def _smollm2(name: str, temperature: float, instructions: str) -> Proposer:
 
 LINEUPS: Mapping[str, Lineup] = MappingProxyType(
     {
-        # Models that write no reasoning: it would count against max_tokens and delay the first token.
+        # Chosen in 2026-11 among the models that Together serves (models.dev, provider togetherai, 2026-10), by replays
+        # of DRACO (100 research tasks; Lore-Hex/TrustedRouter-Fusion-Draco, docs/FINDINGS.md; a vendor's, mostly one
+        # pass):
+        # - Writer: with one panel and one judge GLM-5.2 wrote 71.1, Kimi-K2.6 67.0, DeepSeek-V4-Pro 65.7, Gemma-4-31b
+        #   54.0; MiniMax-M3, 71.6, is not served. The successor of GLM-5.2, GLM-5.3, was not among them. It
+        #   costs less than Qwen3.7-Max or Kimi-K3. It reasons first, which is in its 8,192 tokens.
+        # - Fallback: GLM-5.2 gave an empty answer on one of the tasks.
+        # - Judge: a small one costs nothing (a gain of 9.2 points; of 4.4 where it wrote; 23 tasks), and GLM came to
+        #   70.3 when it judged itself, to 72.3 and 73.4 when others did. DeepSeek-V4.1-Flash is cheap, and of another
+        #   maker than the writer and the panel.
+        # - Panel: three makers, since what all get wrong can't be selected right (arXiv:2606.27288). They write no
+        #   reasoning, which would count against their 2,048 tokens and hold up the layer.
         "default": Lineup(
             proposers=("Qwen/Qwen3.7-Max", "google/gemma-4-31B-it", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
-            aggregator="Qwen/Qwen3.7-Max",
+            aggregator="zai-org/GLM-5.3",
+            fallback_aggregators=("Qwen/Qwen3.7-Max",),
+            judge="deepseek-ai/DeepSeek-V4.1-Flash",
             answer_max_tokens=ANSWER_MAX_TOKENS,
-            description="Models that Together serves now, from three makers",
-            source="models.dev, provider togetherai",
-            date="2026-10",
+            description="Models that Together serves now: three makers propose, a fourth writes, a fifth judges",
+            source="TrustedRouter's replays of DRACO, and models.dev, provider togetherai",
+            date="2026-11",
         ),
         "together-moa": Lineup(
             proposers=_PAPER_PROPOSERS,
             aggregator="Qwen/Qwen1.5-110B-Chat",
             rounds=2,
+            is_published=True,
             description="The paper's MoA; AlpacaEval 2 LC win rate 65.1 ± 0.6",
             source="arXiv:2406.04692, section 3.1",
             date="2024-06",
@@ -107,6 +130,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
         "together-moa-lite": Lineup(
             proposers=_PAPER_PROPOSERS,
             aggregator="Qwen/Qwen1.5-72B-Chat",
+            is_published=True,
             description="The paper's MoA-Lite; AlpacaEval 2 LC win rate 59.3 ± 0.2",
             source="arXiv:2406.04692, section 3.1",
             date="2024-06",
@@ -120,9 +144,25 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             ),
             aggregator="Qwen/Qwen2.5-72B-Instruct-Turbo",
             max_tokens=512,
+            is_published=True,
             description="Together's cookbook, Mixture of Agents: Under the Hood",
             source="togethercomputer/together-cookbook, MoA_Under_the_hood.ipynb",
             date="2024-12",
+        ),
+        # As in the notebook, one of four makers' models writes too. The first one reasons: the notebook's 512 tokens
+        # would cut it off, as they did one of the recorded proposals.
+        "cookbook-2026": Lineup(
+            proposers=(
+                Proposer(model="deepseek-ai/DeepSeek-V4.1-Flash", max_tokens=ANSWER_MAX_TOKENS),
+                "Qwen/Qwen3.7-Max",
+                "google/gemma-4-31B-it",
+                "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+            ),
+            aggregator="Qwen/Qwen3.7-Max",
+            answer_max_tokens=ANSWER_MAX_TOKENS,
+            description="The cookbook's line-up with models that Together serves now",
+            source="togethercomputer/together-cookbook, with models of models.dev, provider togetherai",
+            date="2026-10",
         ),
         "bot": Lineup(
             proposers=(
@@ -133,6 +173,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             ),
             aggregator="Qwen/Qwen2-72B-Instruct",
             max_tokens=512,
+            is_published=True,
             description="The interactive demo of the original",
             source="togethercomputer/MoA, bot.py",
             date="2024-07",

@@ -138,7 +138,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
         grace: float = 0,
         min_references: int = 1,
         on_failure: Literal["raise", "aggregate_alone"] = "aggregate_alone",
-        prompt: Literal["paper", "fenced"] = "paper",
+        prompt: str | Callable[[Sequence[str]], str] = "paper",
         shuffle: bool = False,
         shuffle_seed: int = 0,
         prices: Mapping[str, Any] | None = None,

@@ -19,19 +19,29 @@ from pydantic import (
     model_validator,
 )
 
+from langchain_moa._messages.prompts import to_render
 from langchain_moa.answer_keys import AnswerKey, matching
 from langchain_moa.lineups import RESERVE
 from langchain_moa.prices import to_price_list
-from langchain_moa.proposers import Proposer, check_model
+from langchain_moa.proposers import Aggregator, ModelSettings, Proposer, check_member
 
 ProposerLike = str | Proposer | Runnable[Any, Any]
 """A model string, a chat model, a `Proposer`, or another Runnable from messages to a message."""
+
+AggregatorLike = str | Aggregator | Runnable[Any, Any]
+"""A model string, a chat model, an `Aggregator`, or another Runnable from messages to a message."""
 
 Gate = Callable[[Sequence[BaseMessage]], bool] | Runnable[Any, bool]
 """From the conversation to whether the proposers are asked."""
 
 
 _Options = TypeVar("_Options", bound=BaseModel)
+
+JUDGED = ("select", "analyze")
+"""The ways to aggregate that ask a judge."""
+
+# What takes the place of an option that there was.
+_REPLACED = {"debias": ["judge_samples=2"]}
 
 
 def documented(cls: type[_Options]) -> type[_Options]:
@@ -69,11 +79,26 @@ class MoAOptions(BaseModel):
     """Proposer layers, first to last, instead of `proposers` and `rounds`. The paper counts the aggregator as one
     more layer."""
 
-    aggregator: str | Runnable[Any, Any] | None = None
-    """Model that writes the answer and streams it. Default: the line-up's."""
+    aggregator: AggregatorLike | None = None
+    """Model that writes the answer and streams it; with settings of its own an `Aggregator`. Default: the line-up's."""
 
-    fallback_aggregators: Sequence[str | Runnable[Any, Any]] = ()
-    """Models that are tried in this order when the aggregator fails before its first token."""
+    fallback_aggregators: Sequence[AggregatorLike] = ()
+    """Models that are tried in this order when the aggregator fails before its first token. Default: the line-up's, or
+    none."""
+
+    judge: AggregatorLike | None = None
+    """Model that chooses (`aggregation="select"`) or analyzes (`"analyze"`). When it fails or its reply can't be used,
+    the aggregator judges, then `fallback_aggregators`. A cheap judge costs little quality, a cheap aggregator much.
+    Default: the line-up's, or the aggregator."""
+
+    criteria: str | None = Field(default=None, min_length=1)
+    """What counts in the answers, in one sentence for the judge, such as "A short answer that names its sources is
+    best." Default: none."""
+
+    judge_samples: int = Field(default=1, ge=1)
+    """For `aggregation="select"`: number of verdicts, asked side by side over as many orders of the candidates, the
+    second of which is the first one reversed. The candidate that more than half of them choose is the answer; without
+    one the aggregator synthesizes."""
 
     temperature: float | None = Field(default=None, ge=0)
     """Sampling temperature of models given as strings; a model object keeps its own. Default: the line-up's, or
@@ -123,13 +148,9 @@ class MoAOptions(BaseModel):
     references."""
 
     aggregation: Literal["synthesize", "select", "vote", "analyze"] = "synthesize"
-    """How references become the answer: the aggregator writes it from them (`"synthesize"`), chooses the best one
-    (`"select"`) or analyzes them before it writes (`"analyze"`), or the proposals vote (`"vote"`). With tools or a
-    schema the aggregator always synthesizes."""
-
-    debias: bool = False
-    """For `aggregation="select"`: ask the judge twice, with the candidates in both orders, and synthesize when the
-    verdicts differ."""
+    """How references become the answer: the aggregator writes it from them (`"synthesize"`), the judge chooses the
+    best one (`"select"`) or analyzes them before the aggregator writes (`"analyze"`), or the proposals vote (`"vote"`).
+    With tools or a schema the aggregator always synthesizes."""
 
     answer_key: AnswerKey | str | None = None
     r"""For `aggregation="vote"`: a function from a proposal's text to its answer (see `langchain_moa.answer_keys`), or
@@ -151,19 +172,22 @@ class MoAOptions(BaseModel):
     reserve: int = Field(default=RESERVE, ge=1)
     """Places in the window that the synthesis of the previous passes takes, so that it counts for more."""
 
-    prompt: Literal["paper", "fenced"] = "paper"
-    """How references are shown: as in the paper, or `"fenced"`, each between marks and declared untrusted."""
+    prompt: str | Callable[[Sequence[str]], str] = "paper"
+    """How references are shown to whoever writes from them, and with what task: `"paper"`, as there; `"fenced"`, each
+    between marks and declared untrusted; `"faithful"`, to keep sources, figures and dissent. Or your own: a template in
+    which `{references}` stands, which are a numbered line each; or a function from the list of the references' texts
+    to the text, which is called several times per request, also with shortened texts."""
 
     shuffle: bool = False
     """Show references in a random order, which is reported in `response_metadata["moa"]["order"]`."""
 
     shuffle_seed: int = 0
-    """Seed of the random order; the same seed and question give the same order."""
+    """Seed of random orders, of those that a judge sees too; the same seed and question give the same order."""
 
     reference_placement: Literal["auto", "system", "tail"] = "auto"
     """Where references go: `"system"`, in the system message as in the paper; `"tail"`, after the conversation, so
-    that the steps of an agent share a prefix that prompt caches know; `"auto"`: tail when tools are bound, else
-    system."""
+    that the steps of an agent and the turns of a chat share a prefix that prompt caches know; `"auto"`: tail when tools
+    are bound and from the second turn on, else system. In published line-ups a second turn changes nothing."""
 
     fan_out: Literal["auto", "always", "user_turn"] | Gate = "auto"
     """When the proposers are asked: `"always"`; `"user_turn"`, once per message of the user; or a gate, a callable or
@@ -199,7 +223,7 @@ class MoAOptions(BaseModel):
             elif field.alias:
                 names.add(field.alias)
         for unknown in (name for name in values if name not in names):
-            meant = get_close_matches(str(unknown), names, n=1, cutoff=0.7)
+            meant = _REPLACED.get(unknown) or get_close_matches(str(unknown), names, n=1, cutoff=0.7)
             hint = f" Did you mean {meant[0]!r}?" if meant else ""
             if not hint and "model_kwargs" in names:
                 hint = f" To send it with every request, give model_kwargs={{{unknown!r}: ...}}."
@@ -210,37 +234,33 @@ class MoAOptions(BaseModel):
     @field_validator("proposers", "fallback_aggregators", mode="before")
     @classmethod
     def _are_models(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, str | Proposer | Runnable):
+        if isinstance(value, str | ModelSettings | Runnable):
             example = repr(value) if isinstance(value, str) else type(value).__name__ + "(...)"
             msg = f"{info.field_name} is a list: write {info.field_name}=[{example}]."
             raise ValueError(msg)
         if isinstance(value, Sequence):
             for one in value:
-                check_model(one)
-                if isinstance(one, Proposer) and info.field_name != "proposers":
-                    raise ValueError(_not_an_aggregator(info.field_name))
+                check_member(one, Proposer if info.field_name == "proposers" else Aggregator, info.field_name)
         return value
 
     @field_validator("layers", mode="before")
     @classmethod
     def _are_layers(cls, value: Any) -> Any:
         for layer in value if isinstance(value, Sequence) else ():
-            if isinstance(layer, str | Proposer | Runnable):
+            if isinstance(layer, str | ModelSettings | Runnable):
                 msg = (
                     "layers is a list of lists: write layers=[['lab/a', 'lab/b'], ['lab/c']], or proposers=[...] for a "
                     "single layer."
                 )
                 raise ValueError(msg)
             for one in layer if isinstance(layer, Sequence) else ():
-                check_model(one)
+                check_member(one, Proposer, "layers")
         return value
 
-    @field_validator("aggregator", mode="before")
+    @field_validator("aggregator", "judge", mode="before")
     @classmethod
     def _is_a_model(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, Proposer):
-            raise ValueError(_not_an_aggregator(info.field_name))
-        check_model(value)
+        check_member(value, Aggregator, info.field_name)
         return value
 
     @field_validator("prices")
@@ -255,13 +275,18 @@ class MoAOptions(BaseModel):
         if self.layers is not None and (self.proposers is not None or self.rounds is not None):
             msg = "layers spells out every layer: give either layers, or proposers and rounds."
             raise ValueError(msg)
-        if self.debias and self.aggregation != "select":
-            msg = f"debias is for aggregation='select', not {self.aggregation!r}."
-            raise ValueError(msg)
-        for name in ("answer_key", "wave", "confidence"):
-            if getattr(self, name) is not None and self.aggregation != "vote":
-                msg = f"{name} is for aggregation='vote', not {self.aggregation!r}."
+        for option, is_given, ways in (
+            ("judge", self.judge is not None, JUDGED),
+            ("criteria", self.criteria is not None, JUDGED),
+            ("judge_samples", self.judge_samples > 1, ("select",)),
+            ("answer_key", self.answer_key is not None, ("vote",)),
+            ("wave", self.wave is not None, ("vote",)),
+            ("confidence", self.confidence is not None, ("vote",)),
+        ):
+            if is_given and self.aggregation not in ways:
+                msg = f"{option} is for aggregation={' or '.join(map(repr, ways))}, not {self.aggregation!r}."
                 raise ValueError(msg)
+        to_render(self.prompt)
         if isinstance(self.answer_key, str):
             matching(self.answer_key)
         if self.window is not None and self.reserve >= self.window:
@@ -273,10 +298,3 @@ class MoAOptions(BaseModel):
     def is_explicit(self) -> bool:
         """Whether the options name all who take part, so that `model` is only a label."""
         return self.aggregator is not None and (self.layers is not None or self.proposers is not None)
-
-
-def _not_an_aggregator(option: str | None) -> str:
-    return (
-        f"{option} takes models, not Proposers: give the model itself, {option}='lab/a' or a chat model with its own "
-        "temperature and max_tokens."
-    )

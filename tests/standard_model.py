@@ -88,7 +88,7 @@ def _text(content: Any) -> str:
 def answer(body: dict[str, Any]) -> Reply | str:
     """Call a tool when the user asks and there is one, fill in a schema, else say something."""
     last = body["messages"][-1]
-    text = _text(last.get("content"))
+    text = _text(last.get("content")).partition("\n\nYou have been provided")[0]  # of a chat's second turn
     tools, choice = body.get("tools") or [], body.get("tool_choice", "auto")
     # Advice at the tail of an agent's step is no new question.
     results = any(message["role"] == "tool" for message in body["messages"][-2:])

@@ -1,8 +1,9 @@
-"""`analyze`: the aggregator compares the references before it writes the answer from them and its analysis."""
+"""`analyze`: a judge compares the references before the aggregator writes the answer from them and the analysis."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -22,7 +23,12 @@ class Analysis(BaseModel):
 
 
 async def analyze(
-    ask: Ask, texts: Sequence[str], *, render: Render, degraded: Sequence[Mapping[str, Any]] = ()
+    ask: Ask,
+    texts: Sequence[str],
+    *,
+    render: Render,
+    criteria: str | None = None,
+    degraded: Sequence[Mapping[str, Any]] = (),
 ) -> Outcome:
     """Have the references analyzed.
 
@@ -30,12 +36,13 @@ async def analyze(
         ask: Asks the judge for the analysis.
         texts: The references, in the order in which they are shown.
         render: How they are shown to the aggregator.
+        criteria: What counts, in the user's words.
         degraded: What did not work before.
 
     Raises:
         Exception: The judge failed, or its reply can't be used.
     """
-    analysis = await ask("analyze", texts, to_analyze, Analysis)
+    analysis = await ask("analyze", texts, partial(to_analyze, criteria=criteria), Analysis)
     render = with_analysis(render, analysis.model_dump_json(indent=1))
     account = {"analysis": analysis.model_dump()}
     return Outcome(aggregation="analyze", references=texts, render=render, account=account, degraded=degraded)

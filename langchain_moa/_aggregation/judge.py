@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langgraph.constants import TAG_NOSTREAM
 from pydantic import BaseModel
 
 from langchain_moa._aggregation.outcome import UnusableReplyError
 from langchain_moa._messages.conversation import reference_text
 from langchain_moa._messages.endings import end_of, ending
-from langchain_moa._models.factory import without_streaming
+from langchain_moa._models.factory import bound_arguments, changed_inside, without_streaming
 from langchain_moa._models.members import Participant
 from langchain_moa._runtime.sync_bridge import call
 
@@ -22,21 +22,33 @@ from langchain_moa._runtime.sync_bridge import call
 class Judge:
     """One model, ready to answer in a schema or as a text."""
 
-    def __init__(self, participant: Participant, schema: type[BaseModel] | None) -> None:
+    def __init__(self, participant: Participant, *, cache: bool) -> None:
         """Prepare the model.
 
         Args:
             participant: The model.
-            schema: What it will have to answer in, if that is known.
-
-        Raises:
-            ValueError: It takes no schema.
+            cache: Whether it may answer from a cache.
         """
         self.participant = participant
-        self._model = without_streaming(participant.model)
-        self._in_schema = cache(self._with_schema)
-        if schema:
-            self._in_schema(schema)
+        self.model_name = participant.model_name
+        self._model = without_streaming(participant.model, cache=cache)
+        self._in_schema = functools.cache(self._with_schema)
+
+    def check(self, schema: type[BaseModel]) -> None:
+        """Check that the model takes a schema.
+
+        Raises:
+            ValueError: It takes none.
+        """
+        self._in_schema(schema)
+
+    def takes(self, schema: type[BaseModel]) -> bool:
+        """Tell whether the model takes a schema."""
+        try:
+            self.check(schema)
+        except ValueError:
+            return False
+        return True
 
     async def ask(self, messages: Sequence[Any], schema: type[BaseModel] | None, child: RunnableConfig) -> Judgment:
         """Ask the model.
@@ -52,13 +64,17 @@ class Judge:
         return Judgment(reply["raw"], reply["parsed"], self.participant.provider)
 
     def _with_schema(self, schema: type[BaseModel]) -> Runnable[Any, Any]:
+        model = self._model
+        while isinstance(model, RunnableBinding):
+            model = model.bound
         try:
-            structured: Runnable[Any, Any] = self._model.with_structured_output(schema, include_raw=True)  # type: ignore[attr-defined]
+            structured: Runnable[Any, Any] = model.with_structured_output(schema, include_raw=True)  # type: ignore[attr-defined]
         except (AttributeError, NotImplementedError):
             name = self.participant.model_name
             msg = f"{name!r} can't answer in a schema, which the judge of this aggregation has to."
             raise ValueError(msg) from None
-        return structured
+        own = bound_arguments(self._model)  # a binding knows no schemas
+        return changed_inside(structured, lambda asked: asked.bind(**own)) if own else structured
 
 
 class Judgment:

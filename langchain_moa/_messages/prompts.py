@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 # Source: arXiv:2406.04692 table 1; togethercomputer/MoA, utils.py::inject_references_to_messages. Byte for byte.
 AGGREGATE_AND_SYNTHESIZE = (
@@ -19,6 +20,18 @@ AGGREGATE_AND_SYNTHESIZE = (
 )
 
 _INTRODUCES_RESPONSES = "\n\nResponses from models:"
+
+# Our own wording. An order to return only the final answer makes weak writers drop citations (ten points on one task in
+# TrustedRouter's replays of DRACO, 2026), and a writer tends to drop the only one who is right.
+FAITHFUL = (
+    "You have been provided with a set of responses from several models to the latest user query. Answer the query "
+    "from them. Check what they say: any of them may be wrong, also where most of them agree, and a point that only "
+    "one of them makes may be right. Keep what the answer rests on: figures with their units and dates, names, "
+    "quotations, and the sources and links that the responses give, each beside the statement that it supports. Give "
+    "no source that none of them gives. Where the responses contradict each other, decide by their reasons; where you "
+    "can't, say what speaks for each side. Leave out nothing that the query asks for.\n\nResponses from models:\n"
+    "{references}"
+)
 
 # Our own wording, for what the paper does not have: texts that nobody should obey, a judge, an analysis.
 UNTRUSTED = (
@@ -37,8 +50,9 @@ ANALYZE = (
     "what only some of them cover, what only one of them has seen, and what all of them have missed. Agreement is no "
     "proof. Refer to responses by their numbers, and keep every point to one sentence."
 )
+CRITERIA = " What counts here: {criteria}"
 ANALYSIS = (
-    "\n\nBefore this, you have written an analysis of these responses. Use it, and check it against them:\n{analysis}"
+    "\n\nBefore this, an analysis of these responses has been written. Use it, and check it against them:\n{analysis}"
 )
 IS_IT_EASY = (
     "Decide how hard it is to answer the user's latest message well, and don't answer it. It is easy when one capable "
@@ -73,14 +87,14 @@ def fenced(references: Sequence[str]) -> str:
     return _fenced(AGGREGATE_AND_SYNTHESIZE.removesuffix(_INTRODUCES_RESPONSES), references)
 
 
-def to_select(references: Sequence[str]) -> str:
-    """Show references to a judge."""
-    return _fenced(SELECT_THE_BEST, references)
+def to_select(references: Sequence[str], criteria: str | None = None) -> str:
+    """Show references to a judge, with what counts if the user has said so."""
+    return _fenced(_with_criteria(SELECT_THE_BEST, criteria), references)
 
 
-def to_analyze(references: Sequence[str]) -> str:
-    """Show references to whoever compares them."""
-    return _fenced(ANALYZE, references)
+def to_analyze(references: Sequence[str], criteria: str | None = None) -> str:
+    """Show references to whoever compares them, with what counts if the user has said so."""
+    return _fenced(_with_criteria(ANALYZE, criteria), references)
 
 
 def with_analysis(render: Render, analysis: str) -> Render:
@@ -88,10 +102,45 @@ def with_analysis(render: Render, analysis: str) -> Render:
     return lambda references: render(references) + ANALYSIS.format(analysis=analysis)
 
 
-PromptName = Literal["paper", "fenced"]
-"""`paper`: as the paper has it. `fenced`: each reference between marks, and named untrusted."""
+def in_template(template: str, references: Sequence[str]) -> str:
+    """Show references in the place of `{references}` in a text: one line each, numbered from 1."""
+    numbered = "\n".join([f"{number}. {text}" for number, text in enumerate(references, 1)])
+    return template.replace(_PLACEHOLDER, numbered)
 
-PROMPTS: Mapping[PromptName, Render] = {"paper": paper, "fenced": fenced}
+
+_PLACEHOLDER = "{references}"
+
+PROMPTS: Mapping[str, Render] = {"paper": paper, "fenced": fenced, "faithful": partial(in_template, FAITHFUL)}
+"""`paper`: as the paper has it. `fenced`: each reference between marks, and named untrusted. `faithful`: sources,
+figures and dissent are kept."""
+
+
+def to_render(prompt: str | Render) -> Render:
+    """Return how references are shown.
+
+    Args:
+        prompt: The name of a prompt, a template with `{references}`, or a function from references to the text.
+
+    Raises:
+        ValueError: It is another text.
+    """
+    if not isinstance(prompt, str):
+        return partial(_of_user, prompt)
+    if _PLACEHOLDER in prompt:
+        return partial(in_template, prompt)
+    if prompt not in PROMPTS:
+        names = ", ".join(map(repr, PROMPTS))
+        msg = f"prompt {prompt!r} is unknown; choose from {names}, or write a template, in which {_PLACEHOLDER} stands."
+        raise ValueError(msg)
+    return PROMPTS[prompt]
+
+
+def _of_user(render: Render, references: Sequence[str]) -> str:
+    text = render(list(references))
+    if not isinstance(text, str):
+        msg = f"the function in prompt returns a text, not {type(text).__name__}"
+        raise TypeError(msg)
+    return text
 
 
 def with_references(
@@ -135,6 +184,11 @@ def with_references_at_the_tail(
     return [*messages, HumanMessage(text)]
 
 
+def is_later_turn(messages: Sequence[BaseMessage]) -> bool:
+    """Tell whether a conversation is at its second question, or a later one."""
+    return isinstance(messages[-1], HumanMessage) and any(isinstance(message, AIMessage) for message in messages)
+
+
 def with_system(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]:
     """Add `text` to the system message that opens a conversation, or open the conversation with one.
 
@@ -145,6 +199,10 @@ def with_system(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]
     if not messages or not isinstance(messages[0], SystemMessage):
         return [SystemMessage(text), *messages]
     return [_continued(messages[0], text), *messages[1:]]
+
+
+def _with_criteria(task: str, criteria: str | None) -> str:
+    return task + CRITERIA.format(criteria=criteria) if criteria else task
 
 
 def _fenced(task: str, references: Sequence[str]) -> str:

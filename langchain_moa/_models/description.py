@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Self
 
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
+from langchain_moa._messages.prompts import PROMPTS
 from langchain_moa._models.factory import model_name
+from langchain_moa._models.mixture import writers_and_judge
 from langchain_moa._runtime.ballot import Ballot
 from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.display import draw_mixture
 from langchain_moa.lineups import get_lineup
-from langchain_moa.options import MoAOptions, ProposerLike
-from langchain_moa.proposers import Proposer
+from langchain_moa.options import AggregatorLike, MoAOptions, ProposerLike
+from langchain_moa.proposers import Aggregator, ModelSettings, Proposer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class Description:
 
     aggregator: str
     fallbacks: list[str]
+    judges: list[str]
+
     models: list[str]
     """Every model that is given as a string, each once."""
 
@@ -51,16 +55,17 @@ class Description:
         else:
             proposers = options.proposers if options.proposers is not None else lineup.proposers if lineup else ()
             layers = [proposers] * (options.rounds or (lineup.rounds if lineup else 1))
-        first = options.aggregator or (lineup.aggregator if lineup else "")
-        writers = [name for writer in (first, *options.fallback_aggregators) for name in _names(writer)]
-        models = [
-            proposer.model if isinstance(proposer, Proposer) else proposer for layer in layers for proposer in layer
-        ]
-        models += [first, *options.fallback_aggregators]
+        writing, judge = writers_and_judge(options, lineup)
+        writers = [name for writer in writing for name in _names(writer)]
+        # A line-up's judge may be asked for at any time.
+        judges = [judge, lineup.judge if lineup and options.aggregator is None else None]
+        everybody = [*(proposer for layer in layers for proposer in layer), *writing, *judges]
+        models = [one.model if isinstance(one, ModelSettings) else one for one in everybody]
         return cls(
             layers=[_counted(layer) for layer in layers],
             aggregator=writers[0],
             fallbacks=writers[1:],
+            judges=_names(judge) if judge else [],
             models=list(dict.fromkeys(model for model in models if isinstance(model, str) and model)),
             aggregation=options.aggregation,
             window=options.window or (lineup.window if lineup else None),
@@ -73,7 +78,11 @@ class Description:
         rows.append(("Aggregator", self.aggregator))
         if self.fallbacks:
             rows.append(("Fallbacks", ", ".join(self.fallbacks)))
+        if self.judges:
+            rows.append(("Judge", ", ".join(self.judges)))
         rows.append(("Aggregation", self._aggregation()))
+        if self.options.prompt != "paper":
+            rows.append(("Prompt", _prompt(self.options.prompt)))
         rows.append(("Calls per answer", self._calls()))
         width = max(len(label) for label, _ in rows) + 2
         return "\n".join([self.options.model, *(f"  {label + ':':{width}}{text}" for label, text in rows)])
@@ -102,8 +111,8 @@ class Description:
 
     def _aggregation(self) -> str:
         text = self.aggregation
-        if self.aggregation == "select" and self.options.debias:
-            text += ", both orders"
+        if self.options.judge_samples > 1:
+            text += f", {self.options.judge_samples} verdicts"
         return f"{text}, {self.window} references at a time" if self.window else text
 
     def _calls(self) -> str:
@@ -131,9 +140,10 @@ class Description:
         if self.aggregation == "vote":  # the aggregator writes when there is no winner
             return 0, writing
         if self.aggregation == "select":
-            verdicts = 0 if references < 2 else _passes(references, self.window, 1)
-            # With both orders the aggregator writes when the verdicts differ.
-            return (2 * verdicts, 2 * verdicts + writing) if self.options.debias and verdicts else (verdicts, verdicts)
+            samples = self.options.judge_samples
+            verdicts = 0 if references < 2 else samples * _passes(references, self.window, 1)
+            # The aggregator writes when several verdicts have no majority.
+            return (verdicts, verdicts + writing) if samples > 1 and verdicts else (verdicts, verdicts)
         return (writing + 1, writing + 1) if self.aggregation == "analyze" else (writing, writing)
 
 
@@ -141,6 +151,12 @@ def _passes(references: int, window: int | None, reserve: int) -> int:
     if window is None or references <= window:
         return 1
     return 1 + math.ceil((references - window) / (window - reserve))
+
+
+def _prompt(prompt: str | Callable[..., str]) -> str:
+    if isinstance(prompt, str):
+        return prompt if prompt in PROMPTS else "a template of your own"
+    return getattr(prompt, "__name__", type(prompt).__name__)
 
 
 def _counted(proposers: Sequence[ProposerLike]) -> dict[str, int]:
@@ -158,7 +174,9 @@ def _with_counts(layer: dict[str, int]) -> list[str]:
     return [name if count == 1 else f"{name} x{count}" for name, count in layer.items()]
 
 
-def _names(writer: str | Runnable[Any, Any]) -> list[str]:
+def _names(writer: AggregatorLike) -> list[str]:
+    if isinstance(writer, Aggregator):
+        return _names(writer.model)
     if isinstance(writer, RunnableWithFallbacks) and writer.exception_key is None:
         return [name for model in writer.runnables for name in _names(model)]
     return [_name(writer)]

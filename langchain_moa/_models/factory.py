@@ -8,12 +8,14 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import reduce
 from math import ceil
+from operator import or_
 from typing import Any
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
-from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -191,13 +193,9 @@ def model_identity(model: Runnable[Any, Any]) -> Any:
     if not isinstance(inner, BaseChatModel):
         # A Runnable does not tell what it does: two of one name must not share a cache's entry.
         return f"{model.get_name()} {uuid4()}"
-    arguments: dict[str, Any] = {}
-    while isinstance(model, RunnableBinding):
-        arguments = {**model.kwargs, **arguments}
-        model = model.bound
     # The key that core's own cache has for the model, which knows of more than `asdict` (a server's address, say).
     key = hashlib.sha256(inner._get_llm_string().encode(errors="backslashreplace")).hexdigest()
-    return {**inner.asdict(), **arguments, "key": key}
+    return {**inner.asdict(), **bound_arguments(model), "key": key}
 
 
 def without_streaming(model: Runnable[Any, Any], *, cache: bool = True) -> Runnable[Any, Any]:
@@ -207,6 +205,8 @@ def without_streaming(model: Runnable[Any, Any], *, cache: bool = True) -> Runna
         model: A chat model; another Runnable is returned as it is.
         cache: Whether it may answer from a cache.
     """
+    if isinstance(model, RunnableBinding):
+        return model.model_copy(update={"bound": without_streaming(model.bound, cache=cache)})
     if not isinstance(model, BaseChatModel):
         return model
     # A listener upstream would make it stream: an answer of 8,000 tokens then costs a thousand times the CPU.
@@ -229,6 +229,28 @@ def provider_of(spec: str) -> str:
         ValueError: It names none.
     """
     return _parse(spec)[0]
+
+
+def bound_arguments(model: Runnable[Any, Any]) -> dict[str, Any]:
+    """Return what a chain of `bind` adds to every request."""
+    arguments: dict[str, Any] = {}
+    while isinstance(model, RunnableBinding):
+        arguments = {**model.kwargs, **arguments}
+        model = model.bound
+    return arguments
+
+
+def changed_inside(structured: Any, change: Callable[[Any], Runnable[Any, Any]]) -> Runnable[Any, Any]:
+    """Change the model inside of what `with_structured_output` returns.
+
+    Args:
+        structured: A sequence: the model with arguments bound, or with `include_raw` a map to it, then parsers.
+        change: From this model to another one.
+    """
+    asked, *parsers = structured.steps
+    is_map = isinstance(asked, RunnableParallel)
+    changed = RunnableParallel(raw=change(asked.steps__["raw"])) if is_map else change(asked)
+    return reduce(or_, parsers, changed)
 
 
 def _parse(spec: str) -> tuple[str, str]:

@@ -8,14 +8,21 @@ from typing import Any, Self
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableWithFallbacks
 
 from langchain_moa._messages.cache_control import for_provider
 from langchain_moa._messages.conversation import adviser_view, fitting_content
 from langchain_moa._messages.prompts import with_system
-from langchain_moa._models.factory import build_model, model_name, model_profile, unbound, without_streaming
+from langchain_moa._models.factory import (
+    build_model,
+    model_identity,
+    model_name,
+    model_profile,
+    unbound,
+    without_streaming,
+)
 from langchain_moa._models.provider import ls_provider_of, provider_of
-from langchain_moa.proposers import Proposer
+from langchain_moa.proposers import Aggregator, ModelSettings, Proposer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +40,9 @@ class Participant:
 
     max_tokens: int | None
     """Maximum number of tokens that it may write, as far as it says so."""
+
+    instructions: str | None = None
+    """Added to the system message that it sees."""
 
     @classmethod
     def of(cls, model: Runnable[Any, Any], **details: Any) -> Self:
@@ -52,12 +62,17 @@ class Participant:
         """Tokens that it takes; `None` when it does not say."""
         return (self.profile or {}).get("max_input_tokens")
 
-    def takes(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Return a conversation without what this model does not take: kinds of content, marks of other providers."""
-        for message in messages:
-            if not isinstance(message.content, str):
-                return for_provider(fitting_content(messages, self.profile), self.provider)
-        return list(messages)
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes it from another, as plain data without keys."""
+        return {"instructions": self.instructions, "model": model_identity(self.model)}
+
+    def sees(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Return a conversation for this model: with its instructions, without what it or its provider don't take."""
+        seen = list(messages)
+        if not all(isinstance(message.content, str) for message in messages):
+            seen = for_provider(fitting_content(messages, self.profile), self.provider)
+        return with_system(seen, self.instructions) if self.instructions else seen
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,14 +80,12 @@ class Member(Participant):
     """One proposer of one layer."""
 
     name: str
-    instructions: str | None
     timeout: float
     """Seconds that one answer may take."""
 
     def view(self, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[BaseMessage]:
         """Return what this proposer sees of the conversation, before any references."""
-        seen = self.takes(adviser_view(messages, tools))
-        return with_system(seen, self.instructions) if self.instructions else seen
+        return self.sees(adviser_view(messages, tools))
 
 
 def to_members(
@@ -92,38 +105,52 @@ def to_members(
     taken: set[str] = set()
     for proposer in samples:
         is_repeated = sum(_same(proposer.model, other.model) for other in samples) > 1
-        own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens, "timeout": proposer.timeout}
-        options = {**sampling, **{name: value for name, value in own.items() if value is not None}}
-        if isinstance(proposer.model, str):
-            model: Runnable[Any, Any] = build_model(proposer.model, **options)
-        else:
-            model = proposer.model
+        timeout = proposer.timeout or sampling["timeout"]
+        model = _built(proposer, {**sampling, "timeout": timeout})
         known_as = model_name(model)
         name = _unique(proposer.name or known_as.rpartition("/")[2].lower(), taken)
         taken.add(name)
         members.append(
             Member.of(
-                _without_streaming(model, proposer, is_repeated=is_repeated),
+                # From a cache, all samples would be the same.
+                without_streaming(model, cache=not is_repeated),
                 name=name,
                 instructions=proposer.instructions,
-                timeout=options["timeout"],
+                timeout=timeout,
             )
         )
     return members
+
+
+def to_participants(
+    aggregator: str | Aggregator | Runnable[Any, Any], sampling: Mapping[str, Any]
+) -> list[Participant]:
+    """Build an aggregator or a judge: one with fallbacks is several, itself and its fallbacks.
+
+    Args:
+        aggregator: As the user wrote it.
+        sampling: As in `to_members`.
+    """
+    if not isinstance(aggregator, Aggregator):
+        aggregator = Aggregator(model=aggregator)
+    model = aggregator.model
+    if isinstance(model, RunnableWithFallbacks) and model.exception_key is None:
+        each = [aggregator.model_copy(update={"model": one}) for one in model.runnables]
+        return [participant for one in each for participant in to_participants(one, sampling)]
+    return [Participant.of(_built(aggregator, sampling), instructions=aggregator.instructions)]
 
 
 def _same(model: str | Runnable[Any, Any], other: str | Runnable[Any, Any]) -> bool:
     return model == other if isinstance(model, str) else model is other
 
 
-def _without_streaming(model: Runnable[Any, Any], proposer: Proposer, *, is_repeated: bool) -> Runnable[Any, Any]:
-    """Return the model as it is asked: for whole answers, with the proposer's own sampling."""
-    # From a cache, all samples would be the same.
-    asked = without_streaming(model, cache=not is_repeated)
-    own = {"temperature": proposer.temperature, "max_tokens": proposer.max_tokens}
-    if isinstance(proposer.model, str) or not (own := {k: v for k, v in own.items() if v is not None}):
-        return asked
-    return asked.bind(**own)
+def _built(settings: ModelSettings, sampling: Mapping[str, Any]) -> Runnable[Any, Any]:
+    """Return the model, with sampling of its own where its settings have it."""
+    own = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+    own = {name: value for name, value in own.items() if value is not None}
+    if isinstance(settings.model, str):
+        return build_model(settings.model, **{**sampling, **own})
+    return settings.model.bind(**own) if own else settings.model
 
 
 def _max_tokens(model: Runnable[Any, Any]) -> int | None:

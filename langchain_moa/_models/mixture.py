@@ -8,14 +8,14 @@ from typing import Any
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.runnables import Runnable, RunnableWithFallbacks
+from langchain_core.runnables import Runnable
 
-from langchain_moa._models.factory import build_model, model_identity, nesting
-from langchain_moa._models.members import Member, Participant, to_members
+from langchain_moa._models.factory import nesting
+from langchain_moa._models.members import Member, Participant, to_members, to_participants
 from langchain_moa._runtime.bills import load_prices_meanwhile
 from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.lineups import ANSWER_MAX_TOKENS, Lineup, get_lineup
-from langchain_moa.options import MoAOptions
+from langchain_moa.options import JUDGED, AggregatorLike, MoAOptions
 from langchain_moa.prices import Prices, find_prices
 
 # Every level multiplies the calls.
@@ -30,10 +30,16 @@ class Mixture:
     aggregators: list[Participant]
     """The model that writes the answer, then those that are tried when it fails."""
 
+    judges: list[Participant]
+    """The judge, if it is another model than the aggregator, then those that are tried when it fails."""
+
     window: int | None = None
     """Maximum number of references that one call sees."""
 
     prices: Prices | None = None
+
+    is_published: bool = False
+    """Whether it is a published line-up."""
 
     @property
     def aggregator(self) -> Runnable[Any, Any]:
@@ -52,7 +58,7 @@ class Mixture:
 
     @property
     def _all(self) -> list[Participant]:
-        return [*self.aggregators, *(member for layer in self.layers for member in layer)]
+        return [*self.aggregators, *self.judges, *(member for layer in self.layers for member in layer)]
 
     def check(self, options: MoAOptions) -> None:
         """Check that the layers can give what the options ask of them.
@@ -108,12 +114,11 @@ class Mixture:
     def identity(self) -> dict[str, Any]:
         """What distinguishes the mixture from another, as plain data without keys."""
         return {
-            "layers": [
-                [{"instructions": member.instructions, "model": model_identity(member.model)} for member in members]
-                for members in self.layers
-            ],
-            "aggregators": [model_identity(aggregator.model) for aggregator in self.aggregators],
+            "layers": [[member.identity for member in members] for members in self.layers],
+            "aggregators": [aggregator.identity for aggregator in self.aggregators],
+            "judges": [judge.identity for judge in self.judges],
             "window": self.window,
+            "is_published": self.is_published,
         }
 
     def profile(self) -> ModelProfile | None:
@@ -154,26 +159,32 @@ def resolve_mixture(options: MoAOptions, *, cache: bool = True) -> Mixture:
         layers = [members] * _first(options.rounds, lineup and lineup.rounds, 1)
     else:
         layers = [to_members(layer, sampling) for layer in options.layers]
-    writers = [_first(options.aggregator, lineup and lineup.aggregator), *options.fallback_aggregators]
+    writers, judge = writers_and_judge(options, lineup)
     room = (lineup.answer_max_tokens or lineup.max_tokens) if lineup else ANSWER_MAX_TOKENS
     writing = {**sampling, "max_tokens": _first(options.max_tokens, room)}
     mixture = Mixture(
         layers=layers,
-        aggregators=[participant for writer in writers for participant in _to_participants(writer, writing)],
+        aggregators=[participant for writer in writers for participant in to_participants(writer, writing)],
+        judges=to_participants(judge, writing) if judge else [],
         window=_first(options.window, lineup and lineup.window, None),
         prices=prices,
+        is_published=bool(lineup and lineup.is_published),
     )
     mixture.check(options)
     return mixture
 
 
-def _to_participants(writer: str | Runnable[Any, Any], sampling: dict[str, Any]) -> list[Participant]:
-    """Return the aggregators that a writer stands for: a model with fallbacks is an aggregator and its fallbacks."""
-    if isinstance(writer, str):
-        return [Participant.of(build_model(writer, **sampling))]
-    if isinstance(writer, RunnableWithFallbacks) and writer.exception_key is None:
-        return [each for model in writer.runnables for each in _to_participants(model, sampling)]
-    return [Participant.of(writer)]
+def writers_and_judge(options: MoAOptions, lineup: Lineup | None) -> tuple[list[AggregatorLike], AggregatorLike | None]:
+    """Return who writes, the aggregator first and then its fallbacks, and the judge if it is another model.
+
+    A line-up's fallbacks and judge go with its aggregator.
+    """
+    judge, fallbacks = options.judge, options.fallback_aggregators
+    if options.aggregator is not None or lineup is None:
+        return [options.aggregator or "", *fallbacks], judge
+    if options.aggregation in JUDGED:
+        judge = judge or lineup.judge
+    return [lineup.aggregator, *(fallbacks or lineup.fallback_aggregators)], judge
 
 
 def _first(*values: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import AIMessageChunk
@@ -15,14 +16,14 @@ from pydantic import BaseModel
 
 from langchain_moa._aggregation.analyze import Analysis, analyze
 from langchain_moa._aggregation.judge import Judge
-from langchain_moa._aggregation.outcome import BudgetReachedError, Outcome, UnusableReplyError, reason
-from langchain_moa._aggregation.select import Choice, VerdictsDisagreeError, select
+from langchain_moa._aggregation.outcome import BudgetReachedError, Outcome, reason
+from langchain_moa._aggregation.select import Choice, select
 from langchain_moa._aggregation.synthesize import in_passes, synthesize
 from langchain_moa._aggregation.vote import vote
 from langchain_moa._messages.conversation import adviser_view
 from langchain_moa._messages.costs import Bill, calls_of, total_of
 from langchain_moa._messages.endings import ending
-from langchain_moa._messages.prompts import PROMPTS, Render
+from langchain_moa._messages.prompts import Render
 from langchain_moa._models.members import Participant
 from langchain_moa._nodes.attempt import Attempt
 from langchain_moa._nodes.budget import Budget
@@ -37,6 +38,9 @@ from langchain_moa.state import MoAState, Reference
 
 logger = logging.getLogger(__name__)
 
+_Model = TypeVar("_Model", Judge, Participant)
+_Reply = TypeVar("_Reply")
+
 # What a judge answers with, by the way to aggregate that needs one.
 _SCHEMAS: Mapping[str, type[BaseModel]] = {"select": Choice, "analyze": Analysis}
 
@@ -48,6 +52,7 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         self,
         aggregators: Sequence[Participant],
         *,
+        judges: Sequence[Participant],
         layers: Sequence[Layer],
         answer_key: AnswerKey,
         window: int | None,
@@ -56,6 +61,7 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
 
         Args:
             aggregators: The model that writes the answer, then those that are tried when it fails.
+            judges: The judge and its fallbacks, if it is another model; the aggregators come after them.
             layers: All layers, first to last.
             answer_key: From a proposal's text to what it votes for.
             window: Maximum number of references that one call sees; `None`: all.
@@ -65,13 +71,20 @@ class AskAggregator(AsyncNode[MoAState, dict[str, Any]]):
         """
         options = layers[-1].options
         self.aggregators = aggregators
-        self.judges = [Judge(aggregator, _SCHEMAS.get(options.aggregation)) for aggregator in aggregators]
+        # Of a cache, verdicts over the same order would be the same verdict.
+        cache = options.judge_samples == 1
+        self.readers = [Judge(aggregator, cache=cache) for aggregator in aggregators]
+        self.judges = [Judge(judge, cache=cache) for judge in judges]
+        if schema := _SCHEMAS.get(options.aggregation):
+            for judge in self.judges or self.readers:
+                judge.check(schema)
+            self.judges += [reader for reader in self.readers if reader.takes(schema)]
         self.layers = layers
         self.answer_key = answer_key
         self.window = window
         self.options = options
         self.budget = Budget(options)
-        self.render = PROMPTS[options.prompt]
+        self.render = layers[-1].render
 
     async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
         """Aggregate the references, and write the answer."""
@@ -91,7 +104,8 @@ class _Run:
         self._conversation = state["messages"] if given is None else list(given)
         self._references = self._layer.references(state)
         self._is_trimmed = False
-        self._steps: list[dict[str, Any]] = []
+        self._asked: list[list[dict[str, Any]]] = []
+        """Of each question on the way to the answer, in the order in which they were put: who replied."""
         self._failed: list[dict[str, Any]] = []
         """Entries of `degraded`: the models that failed before another one answered in their place."""
         self._is_announced = False
@@ -129,7 +143,7 @@ class _Run:
             return await self._analyze()
         return await self._synthesize()
 
-    async def _synthesize(self, *, degraded: Mapping[str, Any] | None = None, account: Any = None) -> Outcome:
+    async def _synthesize(self, *degraded: Mapping[str, Any], account: Any = None) -> Outcome:
         node = self._node
         return await synthesize(
             self._ask,
@@ -138,19 +152,24 @@ class _Run:
             window=node.window,
             reserve=node.options.reserve,
             account=account,
-            degraded=[degraded] if degraded else [],
+            degraded=degraded,
         )
 
     async def _select(self) -> Outcome:
         candidates = self._layer.complete(self._references, self._state)
         if not candidates:
-            return await self._synthesize(degraded=reason("no_complete_candidate"))
-        try:
-            return await select(self._ask, candidates, debias=self._node.options.debias, window=self._node.window)
-        except VerdictsDisagreeError:
-            return await self._synthesize(degraded=reason("verdicts_disagree"))
-        except Exception as error:
-            return await self._synthesize(degraded=reason("verdict_unusable", error))
+            return await self._synthesize(reason("no_complete_candidate"))
+        outcome = await select(
+            self._ask,
+            candidates,
+            samples=self._node.options.judge_samples,
+            criteria=self._node.options.criteria,
+            window=self._node.window,
+            random=self._layer.random(self._state),
+        )
+        if outcome.winner is not None:
+            return outcome
+        return await self._synthesize(*outcome.degraded, account=outcome.account)
 
     async def _vote(self) -> Outcome:
         candidates = self._layer.complete(self._references, self._state)
@@ -158,7 +177,7 @@ class _Run:
         if outcome.winner is not None:
             return outcome
         why = "vote_tied" if outcome.account["vote"]["votes"] else "vote_without_answer"
-        return await self._synthesize(degraded=reason(why), account=outcome.account)
+        return await self._synthesize(reason(why), account=outcome.account)
 
     async def _analyze(self) -> Outcome:
         node = self._node
@@ -169,52 +188,46 @@ class _Run:
                 texts, failed = await in_passes(
                     self._ask, texts, render=node.render, window=node.window, reserve=node.options.reserve
                 )
-            return await analyze(self._ask, texts, render=node.render, degraded=failed)
+            return await analyze(self._ask, texts, render=node.render, criteria=node.options.criteria, degraded=failed)
         except Exception as error:
-            return await self._synthesize(degraded=reason("analysis_unusable", error))
+            return await self._synthesize(reason("analysis_unusable", error))
 
     async def _ask(
         self, step: str, references: Sequence[str], render: Render, schema: type[BaseModel] | None = None
     ) -> Any:
-        """Ask the judge, and if it fails its fallbacks. See `Ask`."""
-        # A verdict's winner is the answer; after all other steps somebody writes it.
+        """Ask the judge, or without a schema the aggregator, and if it fails its fallbacks. See `Ask`."""
+        # Verdicts are asked for side by side, and the winner's text is the answer; after any other step one is written.
         is_verdict = schema is not None and self._node.options.aggregation == "select"
-        if not self._has_room(1 if is_verdict else 2):
+        if not self._has_room(self._node.options.judge_samples if is_verdict else 2):
             raise BudgetReachedError(step)
-        await self._announce(self._node.judges[0].participant)
+        steps: list[dict[str, Any]] = []
+        self._asked.append(steps)  # at once: verdicts are asked for side by side
+        await self._announce()
         view = adviser_view(self._conversation, ())
         child = child_config(self._config, run_name="judge", tag="moa:judge", prices=self._layer.prices)
-        *others, last = self._node.judges
-        for judge in [*others, last]:
-            participant = judge.participant
-            messages, is_trimmed = self._layer.place(
-                participant.takes(view), references, reader=participant, render=render
-            )
-            account: dict[str, Any] = {"step": step, "model": participant.model_name, "usage": None}
+
+        async def ask(model: Judge) -> Any:
+            reader = model.participant
+            messages, is_trimmed = self._layer.place(reader.sees(view), references, reader=reader, render=render)
+            account: dict[str, Any] = {"step": step, "model": model.model_name, "usage": None}
             if is_trimmed:
                 account["references_trimmed"] = True
             started = perf_counter()
+            steps.append(account)
             try:
-                judgment = await judge.ask(messages, schema, child)
-            except Exception as error:
-                if judge is last:
-                    self._steps.append(account)
-                    account["error"] = describe(error)
-                    raise
-                self._failed.append(reason("judge_failed", error, step=step, model=participant.model_name))
-                continue
-            finally:
-                account["seconds"] = round(perf_counter() - started, 3)
-            self._steps.append(account)
-            account["model"] = judgment.message.response_metadata.get("model_name") or participant.model_name
-            account["usage"] = judgment.message.usage_metadata
-            account |= await self._bill(judgment.message, participant)
-            try:
+                judgment = await model.ask(messages, schema, child)
+                account["model"] = judgment.message.response_metadata.get("model_name") or model.model_name
+                account["usage"] = judgment.message.usage_metadata
+                account |= await self._bill(judgment.message, reader)
                 return judgment.text() if schema is None else judgment.parsed()
-            except UnusableReplyError as error:
+            except Exception as error:
                 account["error"] = describe(error)
                 raise
-        raise AssertionError("there is at least one judge")
+            finally:
+                account["seconds"] = round(perf_counter() - started, 3)
+
+        models, role = (self._node.readers, "aggregator") if schema is None else (self._node.judges, "judge")
+        return await self._first_to_answer(models, ask, role=role, step=step)
 
     # -- From there to the answer ------------------------------------------------------------------------------------
 
@@ -227,25 +240,58 @@ class _Run:
         options, tools = self._node.options, self._context.tools
         patience = options.first_token_timeout or options.timeout
         child = child_config(self._config, run_name="aggregator", tag="moa:aggregator", prices=self._layer.prices)
-        *others, last = self._node.aggregators
-        for writer in [*others, last]:
-            await self._announce(writer)
+        attempts: list[Attempt] = []
+
+        async def write(writer: Participant) -> AIMessage:
+            await self._announce()
             messages, self._is_trimmed = self._layer.place(
-                writer.takes(self._conversation),
+                writer.sees(self._conversation),
                 outcome.references,
                 reader=writer,
                 tools=tools,
                 render=outcome.render,
             )
-            attempt = Attempt(writer, self._context, first_token_timeout=patience)
+            attempts.append(Attempt(writer, self._context, first_token_timeout=patience))
+            return await attempts[-1].write(messages, child)
+
+        answer = await self._first_to_answer(
+            self._node.aggregators,
+            write,
+            role="aggregator",
+            unless=lambda: any(attempt.has_begun for attempt in attempts),
+        )
+        return answer, attempts[-1]
+
+    async def _first_to_answer(
+        self,
+        models: Sequence[_Model],
+        ask: Callable[[_Model], Awaitable[_Reply]],
+        *,
+        role: str,
+        unless: Callable[[], bool] = lambda: False,
+        **details: Any,
+    ) -> _Reply:
+        """Ask a model, and if it fails its fallbacks, in this order.
+
+        Args:
+            models: The model, then its fallbacks.
+            ask: Asks one of them.
+            role: What it is, in the metadata's `degraded`.
+            unless: Whether it is too late for another one.
+            **details: What `degraded` says beside.
+
+        Raises:
+            Exception: The last one's error, or one for which it is too late.
+        """
+        for model in models:
             try:
-                return await attempt.write(messages, child), attempt
+                return await ask(model)
             except Exception as error:
-                if attempt.has_begun or writer is last:
+                if model is models[-1] or unless():
                     raise
-                logger.warning("Aggregator %r failed before its first token: %s", writer.model_name, describe(error))
-                self._failed.append(reason("aggregator_failed", error, model=writer.model_name))
-        raise AssertionError("there is at least one aggregator")
+                logger.warning("The %s %r failed: %s", role, model.model_name, describe(error))
+                self._failed.append(reason(f"{role}_failed", error, **details, model=model.model_name))
+        raise AssertionError("there is at least one model")
 
     async def _winner(self, reference: Reference) -> AIMessage:
         """Return a proposal as the answer, in one piece also for whoever listens."""
@@ -268,14 +314,18 @@ class _Run:
         skipped = reason("budget_reached", skipped="answer", instead=candidates[0]["proposer"])
         return replace(outcome, winner=candidates[0], degraded=[*outcome.degraded, skipped])
 
-    async def _announce(self, model: Participant) -> None:
+    async def _announce(self) -> None:
         """Report that the aggregator begins, at the first of its calls."""
         if not self._is_announced:
             self._is_announced = True
-            data = {"model": model.model_name, "references": len(self._references)}
+            data = {"model": self._node.aggregators[0].model_name, "references": len(self._references)}
             await self._context.emit(("moa_aggregator_start", data))
 
     # -- What the metadata tells -------------------------------------------------------------------------------------
+
+    @property
+    def _steps(self) -> list[dict[str, Any]]:
+        return list(chain.from_iterable(self._asked))
 
     async def _bill(self, reply: AIMessage, model: Participant) -> Bill:
         return await bill(self._layer.prices, reply, model=model.model_name, provider=model.ls_provider)
@@ -295,8 +345,8 @@ class _Run:
             ],
             **outcome.account,
         }
-        if self._steps:
-            account["steps"] = self._steps
+        if steps := self._steps:
+            account["steps"] = steps
         if "gate_call" in state:
             account["gate"] = state["gate_call"]
         if node.options.shuffle:

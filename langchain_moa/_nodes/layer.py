@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from random import Random
 from time import monotonic
 from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_moa._aggregation.outcome import reason
-from langchain_moa._messages.prompts import PROMPTS, Render, with_references, with_references_at_the_tail
+from langchain_moa._messages.prompts import (
+    Render,
+    is_later_turn,
+    to_render,
+    with_references,
+    with_references_at_the_tail,
+)
 from langchain_moa._messages.trimming import fit_references
 from langchain_moa._models.members import Member, Participant
 from langchain_moa._runtime.ballot import Ballot
@@ -46,11 +52,19 @@ class Layer:
 
     prices: Prices | None = None
 
+    is_published: bool = False
+    """Whether the mixture is a published line-up."""
+
     @cached_property
     def nodes(self) -> list[str]:
         """Names of the nodes, in the proposers' order."""
         # Padded, because LangGraph merges parallel writes in the order of the nodes' names.
         return [f"layer_{self.number}_proposer_{place:02d}" for place in range(1, len(self.members) + 1)]
+
+    @cached_property
+    def render(self) -> Render:
+        """How the layer's references are shown to whoever writes from them."""
+        return to_render(self.options.prompt)
 
     @cached_property
     def votes(self) -> bool:
@@ -100,6 +114,11 @@ class Layer:
         """Return the names of the proposers whose references were shown, in the order in which they were."""
         shown = [call["proposer"] for call in self.calls(state) if call["status"] in ("ok", "truncated", "filtered")]
         return self._in_order(shown, state)
+
+    def random(self, state: MoAState) -> Random:
+        """Return where random orders come from: the same for the same seed, layer and question."""
+        asked = next((m.text for m in reversed(state["messages"]) if isinstance(m, HumanMessage)), "")
+        return Random(f"{self.options.shuffle_seed} {self.number} {asked}".encode("utf-8", "backslashreplace"))
 
     def is_skipped(self, state: MoAState) -> bool:
         """Tell whether the layer was left out, by the gate or because of a budget."""
@@ -179,9 +198,10 @@ class Layer:
         """
         if not references:
             return messages, False
-        render = render or PROMPTS[self.options.prompt]
-        placement = self.options.reference_placement
-        at_the_tail = placement == "tail" or (placement == "auto" and bool(tools))
+        render = render or self.render
+        at_the_tail = self.options.reference_placement == "tail"
+        if self.options.reference_placement == "auto":
+            at_the_tail = bool(tools) or (not self.is_published and is_later_turn(messages))
 
         def placed(texts: Sequence[str]) -> list[BaseMessage]:
             if at_the_tail:
@@ -207,11 +227,7 @@ class Layer:
 
         A random order differs between questions and layers, and is the same whenever it is asked for again.
         """
-        if not self.options.shuffle:
-            return list(items)
-        asked = next((m.text for m in reversed(state["messages"]) if isinstance(m, HumanMessage)), "")
-        seed = f"{self.options.shuffle_seed} {self.number} {asked}".encode("utf-8", "backslashreplace")
-        return random.Random(seed).sample(items, len(items))
+        return self.random(state).sample(items, len(items)) if self.options.shuffle else list(items)
 
 
 async def with_bills(state: MoAState, prices: Prices | None) -> MoAState:

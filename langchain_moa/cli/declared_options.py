@@ -35,6 +35,7 @@ def declared_options() -> Mapping[str, DeclaredOption]:
     """Return all options by name, in the order in which they are declared."""
     module = ast.parse(files("langchain_moa").joinpath("options.py").read_text("utf-8"))
     options = next(node for node in module.body if isinstance(node, ast.ClassDef) and node.name == "MoAOptions")
+    aliases = {ast.unparse(node.targets[0]): node.value for node in module.body if isinstance(node, ast.Assign)}
     found = {}
     for field, text in pairwise(options.body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
@@ -42,14 +43,14 @@ def declared_options() -> Mapping[str, DeclaredOption]:
             found[name] = DeclaredOption(
                 name=name,
                 text=" ".join(ast.literal_eval(text.value).replace("`", "").split()),
-                type=_type_of(field.annotation),
+                type=_type_of(field.annotation, aliases),
                 limits=dict(_limits(field.value)),
             )
     return found
 
 
-def _type_of(annotation: ast.expr) -> Any:
-    members = list(_members(annotation))
+def _type_of(annotation: ast.expr, aliases: Mapping[str, ast.expr]) -> Any:
+    members = list(_members(annotation, aliases))
     names = {ast.unparse(member) for member in members}
     if "bool" in names:
         return bool
@@ -65,11 +66,13 @@ def _type_of(annotation: ast.expr) -> Any:
     return None
 
 
-def _members(annotation: ast.expr) -> Iterator[ast.expr]:
-    """Yield the members of a union."""
+def _members(annotation: ast.expr, aliases: Mapping[str, ast.expr]) -> Iterator[ast.expr]:
+    """Yield the members of a union, and of the unions that it names."""
     if isinstance(annotation, ast.BinOp):
-        yield from _members(annotation.left)
-        yield from _members(annotation.right)
+        yield from _members(annotation.left, aliases)
+        yield from _members(annotation.right, aliases)
+    elif isinstance(annotation, ast.Name) and annotation.id in aliases:
+        yield from _members(aliases[annotation.id], aliases)
     else:
         yield annotation
 

@@ -231,12 +231,8 @@ class Mixture:
             elif (heard.error.layer, list(heard.error.errors)) != (2, ["bad", "bad2"]):
                 yield f"of layer {heard.error.layer}: {list(heard.error.errors)}"
         elif place == "judge":
-            why = self._judged()
-            if why == "verdict_unusable":
-                yield from self._answered(heard, "judge", ["a", "b", "c"])
-            else:
-                yield from self._answered(heard, "a", [])
-            yield from _named(reasons, [why] if why else [])
+            yield from self._answered(heard, "a", [])
+            yield from _named(reasons, [] if fault in HARMLESS else ["judge_failed"])
         elif place == "gate":
             yield from self._answered(heard, "w", ["a", "b", "c"])
             if moa and not moa["gate"]["asked"]:
@@ -300,12 +296,6 @@ class Mixture:
 
     def _trimmed(self) -> list[str]:
         return ["references_trimmed"] if self.cell.fault == "10 MB answer" else []
-
-    def _judged(self) -> str | None:
-        if self.cell.fault in HARMLESS:
-            return None
-        unusable = ("null content", "filtered", "filtered half-way")
-        return "verdict_unusable" if self.cell.fault in unusable else "judge_failed"
 
 
 def _named(reasons: list[str], expected: list[str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from langchain_moa.answer_keys import choice
 from langchain_moa.gates import unless_easy, unless_scouts_agree
 from tests.fakes import ScriptedChatModel
 from tests.local_model import needs_local_model
-from tests.unit_tests.test_aggregation import ANALYSIS, tool_call, verdict
+from tests.unit_tests.test_aggregation import ANALYSIS, choosing, tool_call
 from tests.unit_tests.test_cookbook import RUN, replay
 
 ROOT = Path(__file__).parents[2]
@@ -37,11 +37,12 @@ FOUR = ("one", "two", "three", "four")
 # What the proposers say, what the others say in turn, and the answer: for each option, a case per formula.
 CASES = {
     'aggregation="synthesize"': [(FOUR, ["written"], "written")],
-    'aggregation="select"': [(FOUR, [verdict(2)], "two")],
-    'aggregation="select", debias=True': [
-        (FOUR, [verdict(2), verdict(3)], "two"),
-        (FOUR, [verdict(2), verdict(2), "written"], "written"),
+    'aggregation="select"': [(FOUR, [choosing("two")], "two")],
+    'aggregation="select", judge_samples=k': [
+        (FOUR, [choosing("two")] * 3, "two"),
+        (FOUR, [choosing("one"), choosing("two"), choosing("three"), "written"], "written"),
     ],
+    'aggregation="select", judge=j, criteria=c': [(FOUR, [choosing("two")], "two")],
     'aggregation="vote"': [(("7", "8", "9", "7"), [], "7"), (("7", "8", "9", "10"), ["written"], "written")],
     'aggregation="analyze"': [(FOUR, [tool_call(ANALYSIS), "written"], "written")],
     "window=w, reserve=r": [(FOUR * 3, ["pass 1", "pass 2", "pass 3", "written"], "written")],
@@ -54,9 +55,16 @@ CASES = {
         (FOUR, [tool_call({"is_easy": False}, "Difficulty"), "written"], "written"),
     ],
 }
-VALUES = {"w": 5, "r": 2, "a": "lab/scout-a", "b": "lab/scout-b", "m": "lab/gate"} | {
-    gate.__name__: gate for gate in (unless_easy, unless_scouts_agree)
-}
+VALUES = {
+    "k": 3,
+    "j": "lab/judge",
+    "c": "Be brief.",
+    "w": 5,
+    "r": 2,
+    "a": "lab/scout-a",
+    "b": "lab/scout-b",
+    "m": "lab/gate",
+} | {gate.__name__: gate for gate in (unless_easy, unless_scouts_agree)}
 
 
 def test_the_readme_states_the_calls_of_every_case():
@@ -72,7 +80,12 @@ def test_a_way_makes_as_many_calls_as_the_readme_says(together, ask, option, way
     proposals, others, text = CASES[option][way]
     names = [f"lab/p{number:02}" for number in range(len(proposals))]
     said, in_turn = dict(zip(names, proposals, strict=True)), iter(others)
-    server = together(lambda body: said.get(body["model"]) or next(in_turn))
+
+    def reply(body):
+        other = said.get(body["model"]) or next(in_turn)
+        return other(body) if callable(other) else other
+
+    server = together(reply)
     model = ChatMoA(proposers=names, aggregator="lab/writer", **eval(f"dict({option})", VALUES))
     answer = ask(model, "Q")
     calls = eval(stated()[option][way].removesuffix(" at most"), {"n": len(proposals), "ceil": ceil, **VALUES})

@@ -24,6 +24,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
+from langchain_moa.lineups import LINEUPS
 from tests.local_model import needs_local_model
 from tests.openai_server import OpenAIServer, Reply
 
@@ -36,7 +37,7 @@ pytestmark = [
 ]
 
 QWEN, GEMMA, LLAMA = "Qwen/Qwen3.7-Max", "google/gemma-4-31B-it", "meta-llama/Llama-3.3-70B-Instruct-Turbo"
-WRITER = "the aggregator"
+WRITER, SPARE = "the aggregator", "its fallback"
 KEY = "key-of-the-route"
 
 
@@ -44,8 +45,10 @@ KEY = "key-of-the-route"
 
 
 def role(body: dict[str, Any]) -> str:
-    """Tell who is asked: the aggregator is one of the proposers' models."""
-    return WRITER if body["messages"][0]["role"] == "system" else body["model"]
+    """Tell who is asked: the aggregator's fallback is one of the proposers' models."""
+    if body["model"] == LINEUPS["default"].aggregator:
+        return WRITER
+    return SPARE if "Responses from models:" in str(body["messages"]) else body["model"]
 
 
 class Upstream(OpenAIServer):
@@ -57,14 +60,16 @@ class Upstream(OpenAIServer):
 
     def _reply(self, body: dict[str, Any]) -> Reply | str:
         who = role(body)
-        return self.next.pop(who, f"{who} on {body['messages'][-1]['content']}")
+        question = body["messages"][-1]["content"].partition("\n\n")[0]
+        return self.next.pop(who, f"{who} on {question}")
 
     def asked(self) -> Counter[str]:
         return Counter(map(role, self.requests))
 
     def asked_of_the_writer(self) -> str:
         """Return what its last request says, the references included."""
-        return next(body for body in reversed(self.requests) if role(body) == WRITER)["messages"][0]["content"]
+        messages = next(body for body in reversed(self.requests) if role(body) == WRITER)["messages"]
+        return "\n".join(message["content"] for message in messages)
 
 
 @contextmanager
@@ -185,14 +190,14 @@ def test_a_run_streams_its_tokens_its_progress_and_what_each_node_wrote(client, 
 
 
 def test_a_failed_run_is_resumed_without_asking_a_proposer_again(client, thread, upstream):
-    upstream.next[WRITER] = Reply(status=400, error="not now")
+    upstream.next = dict.fromkeys([WRITER, SPARE], Reply(status=400, error="not now"))
     with pytest.raises(Exception, match="OpenAIInvalidRequestError"):
         client.runs.wait(thread, "moa", input=ask("Hi"))
     assert client.threads.get(thread)["status"] == "error"
-    assert upstream.asked() == dict.fromkeys([QWEN, GEMMA, LLAMA, WRITER], 1)
+    assert upstream.asked() == dict.fromkeys([QWEN, GEMMA, LLAMA, WRITER, SPARE], 1)
     state = client.runs.wait(thread, "moa", input=None)
     assert texts(state) == ["Hi", f"{WRITER} on Hi"]
-    assert upstream.asked() == dict.fromkeys([QWEN, GEMMA, LLAMA], 1) | {WRITER: 2}
+    assert upstream.asked() == dict.fromkeys([QWEN, GEMMA, LLAMA, SPARE], 1) | {WRITER: 2}
     assert client.threads.get(thread)["status"] == "idle"
 
 

@@ -18,6 +18,7 @@ from langchain_moa.server.served import Served
 from tests.chromium import needs_chromium
 from tests.openai_server import OpenAIServer, Reply
 from tests.unit_tests.server.conftest import running
+from tests.unit_tests.test_aggregation import choosing
 
 pytestmark = needs_chromium
 expect.set_options(timeout=60_000)  # there may be few cores, and others on them
@@ -201,7 +202,8 @@ def test_a_proposal_that_is_voted_for_is_shown_as_the_answer(open_page, together
 
 
 def test_a_proposal_that_is_selected_is_shown_with_the_judges_reason(open_page, together):
-    together({**REPLIES, "lab/writer": in_schema("Verdict", {"best": 2, "reason": "It is in words."})})
+    judge = choosing("Forty-two.", "It is in words.")
+    together(lambda body: judge(body) if body["model"] == "lab/writer" else REPLIES[body["model"]])
     page = open_page({"moa-1": ChatMoA(**MIXTURE, aggregation="select")})
     ask(page)
     finished(page)

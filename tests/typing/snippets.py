@@ -8,7 +8,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel, SecretStr
 
-from langchain_moa import ChatMoA, Proposer, ProposersFailedError, create_moa_graph
+from langchain_moa import Aggregator, ChatMoA, Proposer, ProposersFailedError, create_moa_graph
 from langchain_moa.lineups import LINEUPS
 from langchain_moa.options import MoAOptions
 
@@ -42,6 +42,7 @@ def build(model: BaseChatModel, models: list[BaseChatModel], names: list[str]) -
         ChatMoA(proposers=models, aggregator=model),
         ChatMoA(proposers=people, aggregator=model, fallback_aggregators=models),
         ChatMoA(proposers=mixed, aggregator=model.with_retry()),
+        ChatMoA(aggregator=Aggregator(model=model, max_tokens=9), judge="lab/a", fallback_aggregators=["lab/b", model]),
         ChatMoA(proposers=tuple(names), aggregator="lab/writer", quorum=0.5, grace=2, fan_out=is_long),
         ChatMoA(proposers=[function, "lab/a"], aggregator=function),
         ChatMoA(layers=[names, ["lab/a"]], aggregator="lab/writer", aggregation="vote", answer_key=str.lower),

@@ -100,6 +100,7 @@ def test_the_description_says_who_takes_part_and_what_an_answer_takes():
         {"aggregation": "analyze", "window": 4},
         {"aggregation": "select"},
         {"aggregation": "select", "window": 3, "reserve": 1},
+        {"aggregation": "select", "judge": "lab/judge"},
     ],
     ids=str,
 )

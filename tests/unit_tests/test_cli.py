@@ -13,11 +13,12 @@ from langchain_moa.gates import unless_small_talk
 from langchain_moa.lineups import LINEUPS
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import OpenAIServer, Reply
-from tests.unit_tests.test_aggregation import ANALYSIS, tool_call, verdict
+from tests.unit_tests.test_aggregation import ANALYSIS, choosing, tool_call
 
 KEY = "tgp_v1_secret"
 MIXTURE = ["--reference-models", "x/a,x/b", "--aggregator", "x/c"]
-MODELS = dict.fromkeys([*LINEUPS["default"].proposers, LINEUPS["default"].aggregator], "Hi.")
+DEFAULT = LINEUPS["default"]
+MODELS = dict.fromkeys([*DEFAULT.proposers, DEFAULT.aggregator, *DEFAULT.fallback_aggregators, DEFAULT.judge], "Hi.")
 
 
 @pytest.fixture
@@ -179,11 +180,11 @@ def test_control_characters_of_a_model_do_not_get_through(serve):
 # -- Ways of aggregating ----------------------------------------------------------------------------------------------
 
 
-VERDICT = verdict(2, "It is\x1b[31m right.")
+JUDGE = choosing("B.", "It is\x1b[31m right.")
 
 
 def test_select_shows_the_proposals_the_winner_and_why(serve):
-    serve({"x/a": "A.", "x/b": "B.", "x/c": VERDICT})
+    serve(lambda body: {"x/a": "A.", "x/b": "B."}.get(body["model"]) or JUDGE(body))
     result = moa("ask", "Why?", *MIXTURE, "--aggregation", "select", "--references")
     assert result.stdout == "## a (x/a), layer 1\n\nA.\n\n## b (x/b), layer 1\n\nB.\n\n## Answer\n\nB.\n"
     *_, judge, selected, summary = result.stderr.splitlines()
@@ -236,7 +237,7 @@ def test_proposers_that_were_not_asked_are_no_calls():
 
 
 def test_a_chat_may_select_too(serve):
-    serve({"x/a": "A.", "x/b": "B.", "x/c": VERDICT})
+    serve(lambda body: {"x/a": "A.", "x/b": "B."}.get(body["model"]) or JUDGE(body))
     result = moa("chat", *MIXTURE, "--aggregation", "select", stdin="/model\nOne?\n")
     assert result.stdout == "moa: x/a, x/b → x/c, select\nB.\n"
 
@@ -366,9 +367,9 @@ def test_model_shows_and_switches_the_line_up(serve):
 def test_lineups_are_plain_and_complete_when_piped():
     result = moa("lineups")
     header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
-    assert header == ["name", "proposers", "aggregator", "rounds", "source", "date", "description"]
+    assert header == ["name", "proposers", "aggregator", "judge", "rounds", "source", "date", "description"]
     assert [row[0] for row in rows] == list(LINEUPS)
-    assert rows[0][1] == ", ".join(LINEUPS["default"].proposers)
+    assert rows[0][1:4] == [", ".join(DEFAULT.proposers), DEFAULT.aggregator, DEFAULT.judge]
 
 
 def test_a_line_up_is_described_without_a_key():
@@ -377,6 +378,12 @@ def test_a_line_up_is_described_without_a_key():
     assert (result.exit_code, first) == (0, "self-moa")
     assert f"  Layer 1:          {LINEUPS['self-moa'].aggregator} x6" in rows
     assert f"  Calls per answer: {LINEUPS['self-moa'].calls}" in rows
+
+
+def test_a_described_line_up_names_its_judge():
+    result = moa("lineups", "default")
+    assert f"With --aggregation select or analyze, {DEFAULT.judge} judges." in result.stdout.splitlines()
+    assert f"  Fallbacks:        {DEFAULT.fallback_aggregators[0]}" in result.stdout.splitlines()
 
 
 def test_an_unknown_line_up_can_not_be_described():
@@ -394,7 +401,7 @@ def test_doctor_finds_all_well(serve, bare):
 
 
 def test_doctor_names_what_is_wrong_and_what_to_do(serve):
-    first, second, third = MODELS
+    first, second, third, *_ = MODELS
     answers = {**MODELS, second: Reply(status=404, error="gone")}
     serve(answers, models=[first, second])
     result = moa("doctor", "default")

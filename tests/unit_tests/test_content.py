@@ -224,7 +224,7 @@ def test_content_may_be_a_list_of_blocks_for_every_role(ask, together):
         AIMessage([{"type": "text", "text": "Hello"}]),
         HumanMessage([{"type": "text", "text": "Bye"}]),
     ]
-    ask(ChatMoA(proposers=["lab/a"], rounds=2, aggregator="lab/writer"), conversation)
+    ask(ChatMoA(proposers=["lab/a"], rounds=2, aggregator="lab/writer", reference_placement="system"), conversation)
     first, second, last = (body["messages"] for body in server.requests)
     assert [message["role"] for message in first] == ["system", "user", "assistant", "user"]
     assert first[0]["content"] == [{"type": "text", "text": "Be brief."}]

@@ -16,7 +16,8 @@ from tests.fakes import ScriptedChatModel
 def mixture(**options):
     """A mixture whose aggregator sees the references at the end, so that nothing before is changed by them."""
     proposer, aggregator = ScriptedChatModel(reply="reference"), ScriptedChatModel(reply="done")
-    return ChatMoA(proposers=[proposer], aggregator=aggregator, **options), proposer, aggregator
+    model = ChatMoA(proposers=[proposer], aggregator=aggregator, reference_placement="system", **options)
+    return model, proposer, aggregator
 
 
 def as_told(messages):
@@ -69,7 +70,7 @@ def test_the_callers_messages_are_not_changed(ask):
 
 
 IDS = st.none() | st.sampled_from(["1", "2", "3", "run-1", ""])
-WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5).filter(str.strip)  # no empty question
 MESSAGES = st.one_of(
     st.builds(HumanMessage, WORDS, id=IDS),
     st.builds(AIMessage, WORDS, id=IDS),

@@ -11,7 +11,7 @@ from langchain_moa._runtime.layer_clock import needed_references
 from langchain_moa.gates import unless_scouts_agree
 from tests.fakes import CallingChatModel, ScriptedChatModel
 from tests.openai_server import Reply
-from tests.unit_tests.test_aggregation import ANALYSIS, tool_call, verdict
+from tests.unit_tests.test_aggregation import ANALYSIS, choosing, tool_call
 
 TOOLS = [{"type": "function", "function": {"name": "look_up", "description": "Look it up."}}]
 
@@ -30,7 +30,10 @@ def windowed(together, replies, proposals=5, **options):
     in_turn = iter(replies)
 
     def reply(body):
-        return f"reply {body['model'][-1]}" if body["model"] in names else next(in_turn)
+        if body["model"] in names:
+            return f"reply {body['model'][-1]}"
+        said = next(in_turn)
+        return said(body) if callable(said) else said
 
     return together(reply), ChatMoA(proposers=names, aggregator="lab/writer", window=3, reserve=1, **options)
 
@@ -69,7 +72,7 @@ def test_the_passes_after_one_that_cannot_be_used_go_on(ask, together):
 
 
 def test_select_judges_window_by_window(ask, together):
-    server, model = windowed(together, [verdict(2), verdict(3)], aggregation="select")
+    server, model = windowed(together, [choosing("reply 2"), choosing("reply 5")], aggregation="select")
     answer = ask(model, "Q")
     judged = [body for body in server.requests if body["model"] == "lab/writer"]
     # The best of the first window, reply 2, stands against those of the next.
@@ -93,8 +96,9 @@ def test_analyze_reads_window_by_window(ask, together):
 @pytest.mark.parametrize("way", ["select", "analyze"])
 def test_a_judge_that_was_replaced_is_named(ask, together, way):
     def reply(body):
-        good = verdict(2) if way == "select" else tool_call(ANALYSIS) if body.get("tools") else "done"
-        replies = {"lab/a": "one", "lab/b": "two", "lab/spare": good}
+        if body["model"] == "lab/spare" and body.get("tools"):
+            return choosing("two")(body) if way == "select" else tool_call(ANALYSIS)
+        replies = {"lab/a": "one", "lab/b": "two", "lab/spare": "done"}
         return replies.get(body["model"], Reply(status=400, error="no judging today"))
 
     together(reply)

@@ -20,7 +20,7 @@ from langchain_openai import ChatOpenAI
 from langchain_together import ChatTogether
 from pydantic import ValidationError
 
-from langchain_moa import ChatMoA, Proposer, ProposersFailedError
+from langchain_moa import Aggregator, ChatMoA, Proposer, ProposersFailedError
 from langchain_moa._messages.prompts import AGGREGATE_AND_SYNTHESIZE
 from langchain_moa._models.factory import build_model
 from langchain_moa._models.transport import http_clients
@@ -93,6 +93,9 @@ VARIANTS = [
     {**OPTIONS, "proposers": ["lab/a", Proposer(model="lab/b", instructions="Be brief.")]},
     {**OPTIONS, "proposers": ["lab/a", Proposer(model="lab/b", samples=2)]},
     {**OPTIONS, "aggregator": "lab/a"},
+    {**OPTIONS, "aggregator": Aggregator(model="lab/writer", temperature=0.1)},
+    {**OPTIONS, "aggregator": Aggregator(model="lab/writer", max_tokens=5)},
+    {**OPTIONS, "aggregator": Aggregator(model="lab/writer", instructions="Rhyme.")},
     {**OPTIONS, "rounds": 2},
     {**OPTIONS, "rounds": 3},
     {"layers": [["lab/a"], ["lab/b"]], "aggregator": "lab/writer"},
@@ -218,7 +221,8 @@ COPIES = {
 def test_a_copy_asks_the_same(together, copied):
     server = together(digest)
     personas = [Proposer(model="lab/a", samples=2, temperature=1.0), Proposer(model="lab/b", instructions="Rhyme.")]
-    model = ChatMoA(proposers=personas, aggregator="lab/writer", rounds=2, temperature=0.3)
+    writer = Aggregator(model="lab/writer", temperature=0.9, instructions="Sing.")
+    model = ChatMoA(proposers=personas, aggregator=writer, rounds=2, temperature=0.3)
     asked = []
     for one in (model, copied(model), copied(copied(model))):
         server.reset()

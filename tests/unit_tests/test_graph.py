@@ -70,7 +70,7 @@ async def test_it_is_a_node_of_another_graph_as_it_stands_async():
 
 
 def test_references_do_not_grow_over_layers_or_turns():
-    options = mixture(rounds=3)
+    options = mixture(rounds=3, reference_placement="system")
     graph = create_moa_graph(**options).compile(checkpointer=InMemorySaver())
     thread = {"configurable": {"thread_id": "1"}}
     for turn in range(1, 4):

@@ -167,7 +167,7 @@ def test_a_failing_aggregator_is_replaced_before_its_first_token(ask, caplog):
     assert moa["aggregator"]["model"] == "good"
     assert moa["degraded"] == [{"reason": "aggregator_failed", "model": "bad", "error": "RuntimeError: down"}] * 2
     assert good.seen[0][0].text.endswith("models:\n1. fast")
-    assert "'bad' failed before its first token" in caplog.text
+    assert "The aggregator 'bad' failed: RuntimeError: down" in caplog.text
 
 
 def test_an_aggregator_may_stand_among_its_own_fallbacks(ask):

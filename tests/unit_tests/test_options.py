@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr, ValidationError
 
-from langchain_moa import ChatMoA, Proposer, create_moa_graph
+from langchain_moa import Aggregator, ChatMoA, Proposer, create_moa_graph
 from langchain_moa.options import MoAOptions
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import OpenAIServer
@@ -176,8 +176,11 @@ async def async_function(messages):
         ({"proposers": "a/b"}, r"write proposers=\['a/b'\]"),
         ({"proposers": ScriptedChatModel()}, r"write proposers=\[ScriptedChatModel\(...\)\]"),
         ({"fallback_aggregators": "a/b"}, r"write fallback_aggregators=\['a/b'\]"),
-        ({"aggregator": Proposer(model="a/b")}, "aggregator takes models, not Proposers"),
-        ({"fallback_aggregators": [Proposer(model="a/b")]}, "fallback_aggregators takes models, not Proposers"),
+        ({"aggregator": Proposer(model="a/b")}, r"aggregator takes no Proposer: .* or Aggregator\(model=...\)"),
+        ({"fallback_aggregators": [Proposer(model="a/b")]}, "fallback_aggregators takes no Proposer"),
+        ({"fallback_aggregators": Aggregator(model="a/b")}, r"fallback_aggregators=\[Aggregator\(...\)\]"),
+        ({"proposers": [Aggregator(model="a/b")]}, r"proposers takes no Aggregator: .* or Proposer\(model=...\)"),
+        ({"proposers": None, "layers": [[Aggregator(model="a/b")]]}, "layers takes no Aggregator"),
         ({"proposers": [plain_function]}, r"RunnableLambda\(plain_function\)"),
         ({"proposers": [async_function]}, r"RunnableLambda\(async_function\)"),
         ({"aggregator": plain_function}, r"RunnableLambda\(plain_function\)"),

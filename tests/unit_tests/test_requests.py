@@ -13,6 +13,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA, ProposersFailedError
 from langchain_moa._models.transport import http_clients
+from langchain_moa.lineups import LINEUPS
 from tests.openai_server import Reply
 from tests.upstream import upstream_requests
 
@@ -36,13 +37,26 @@ def test_the_messages_are_the_originals_byte_for_byte(ask, together, conversatio
 
     server = together(lambda body: reply_of(body["model"], body["messages"]))
     models, aggregator = ["lab/a", "lab/b", "lab/c"], "lab/writer"
-    ask(ChatMoA(proposers=models, aggregator=aggregator, rounds=rounds), conversation)
+    model = ChatMoA(proposers=models, aggregator=aggregator, rounds=rounds, reference_placement="system")
+    ask(model, conversation)
     sent = [(body["model"], json.dumps(body["messages"], sort_keys=True)) for body in server.requests]
     expected = upstream_requests(conversation, models, aggregator, rounds, reply_of)
     # Within a layer the order of arrival is open; layers follow each other.
     for start in range(0, len(expected), 3):
         layer = [(model, json.dumps(messages, sort_keys=True)) for model, messages in expected[start : start + 3]]
         assert sorted(sent[start : start + 3]) == sorted(layer)
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS.values(), ids=CONVERSATIONS)
+def test_a_published_line_up_sends_the_originals_messages_in_every_turn_too(ask, together, conversation):
+    server = together(lambda body: f"reply of {body['model']}")
+    lineup = LINEUPS["together-moa"]
+    ask(ChatMoA(model="together-moa"), conversation)
+    sent = [(body["model"], json.dumps(body["messages"], sort_keys=True)) for body in server.requests]
+    expected = upstream_requests(
+        conversation, lineup.proposers, lineup.aggregator, lineup.rounds, lambda model, messages: f"reply of {model}"
+    )
+    assert sorted(sent) == sorted((model, json.dumps(messages, sort_keys=True)) for model, messages in expected)
 
 
 def test_temperature_and_max_tokens_go_with_every_call(ask, together):

@@ -238,6 +238,7 @@ NUMBERED = AGGREGATE_AND_SYNTHESIZE + "\n1. advice"
 ADVICE = ACT_ON_ADVICE + NUMBERED
 QUESTION = [SystemMessage("Be brief."), HumanMessage("Hi")]
 AFTER_A_TOOL = [*QUESTION, CALLING, RESULT]
+SECOND = [*QUESTION, AIMessage("Yes"), HumanMessage("And?")]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +247,9 @@ AFTER_A_TOOL = [*QUESTION, CALLING, RESULT]
         ({}, [AS_DICT], QUESTION, ["Be brief.", f"Hi\n\n{ADVICE}"]),
         ({}, [AS_DICT], AFTER_A_TOOL, ["Be brief.", "Hi", "", "rain", ADVICE]),
         ({}, [], QUESTION, [f"Be brief.\n\n{NUMBERED}", "Hi"]),
+        ({}, [], SECOND, ["Be brief.", "Hi", "Yes", f"And?\n\n{NUMBERED}"]),
+        ({}, [], SECOND[:3], [f"Be brief.\n\n{NUMBERED}", "Hi", "Yes"]),
+        ({"reference_placement": "system"}, [], SECOND, [f"Be brief.\n\n{NUMBERED}", "Hi", "Yes", "And?"]),
         ({"reference_placement": "tail"}, [AS_DICT], QUESTION, ["Be brief.", f"Hi\n\n{ADVICE}"]),
         ({"reference_placement": "tail"}, [], QUESTION, ["Be brief.", f"Hi\n\n{NUMBERED}"]),
         ({"reference_placement": "tail"}, [], [*QUESTION, AIMessage("Yes")], ["Be brief.", "Hi", "Yes", NUMBERED]),
@@ -261,6 +265,9 @@ AFTER_A_TOOL = [*QUESTION, CALLING, RESULT]
         "auto with tools: merged into the user's turn",
         "auto after tool results: a turn of their own",
         "auto without tools: in front",
+        "auto in a second turn: merged into the user's turn",
+        "auto after an assistant's turn: in front",
+        "system in a second turn",
         "tail with tools",
         "tail without tools",
         "tail after an assistant's turn",
@@ -307,6 +314,21 @@ def test_between_the_steps_of_a_turn_the_aggregators_prefix_is_the_same_to_the_b
         assert now.startswith(prefix.removesuffix("]"))
         assert (tail["role"], tail["content"]) == ("user", advice)
         prefix = now
+
+
+def test_from_the_second_turn_of_a_chat_on_the_aggregators_prefix_is_the_conversation(ask, together):
+    model, asked = over_http(together)
+    conversation = [SystemMessage("Be brief."), HumanMessage("One?")]
+    for question in ("Two?", "Three?", "Four?"):
+        conversation += [ask(model, conversation), HumanMessage(question)]
+    ask(model, conversation)
+    first, second, third, fourth = [body["messages"] for body in asked("writer")]
+    assert [message["role"] for message in first] == ["system", "user"]
+    for before, after in ((second, third), (third, fourth)):
+        *history, question = before
+        assert after[: len(history)] == history
+        assert after[len(history)]["content"] == question["content"].partition("\n\n")[0]
+    assert fourth[0] == {"role": "system", "content": "Be brief."}
 
 
 # -- The answer comes as the aggregator gave it ----------------------------------------------------------------------

@@ -85,5 +85,5 @@ def _account(model: str, answer: AIMessage, seconds: float) -> dict[str, Any]:
         "usage": total_usage(moa),
         "seconds": round(seconds, 3),
         "degraded": moa["degraded"],
-        **{name: moa[name] for name in ("selected", "vote", "analysis", "cost") if name in moa},
+        **{name: moa[name] for name in ("selected", "verdicts", "vote", "analysis", "cost") if name in moa},
     }

@@ -55,12 +55,13 @@ def _list(lineups: Mapping[str, Lineup], own: Mapping[str, Mapping[str, Any]]) -
 
     console = Console()
     if not console.is_terminal:
-        header = ["name", "proposers", "aggregator", "rounds", "source", "date", "description"]
+        header = ["name", "proposers", "aggregator", "judge", "rounds", "source", "date", "description"]
         rows = [
             [
                 name,
                 ", ".join(map(describe_proposer, x.proposers)),
                 x.aggregator,
+                x.judge or "",
                 str(x.rounds),
                 x.source,
                 x.date,
@@ -68,13 +69,19 @@ def _list(lineups: Mapping[str, Lineup], own: Mapping[str, Mapping[str, Any]]) -
             ]
             for name, x in lineups.items()
         ]
-        rows += [[name, *[""] * 5, "from the configuration file"] for name in own]
-    else:  # a terminal is too narrow for seven columns
+        rows += [[name, *[""] * 6, "from the configuration file"] for name in own]
+    else:  # a terminal is too narrow for eight columns
         header = ["line-up", "proposers → aggregator", "rounds", "description, source, date"]
         rows = [
             [
                 name,
-                "\n".join([*map(describe_proposer, x.proposers), f"→ {x.aggregator}"]),
+                "\n".join(
+                    [
+                        *map(describe_proposer, x.proposers),
+                        f"→ {x.aggregator}",
+                        *([f"judge: {x.judge}"] if x.judge else []),
+                    ]
+                ),
                 str(x.rounds),
                 f"{x.description}\n{x.source}, {x.date}",
             ]
@@ -94,4 +101,6 @@ def _describe(name: str, own: Mapping[str, Mapping[str, Any]]) -> None:
         return
     lineup = get_lineup(name)
     typer.echo(Description.of(MoAOptions(model=name)))
+    if lineup.judge:
+        typer.echo(f"With --aggregation select or analyze, {lineup.judge} judges.")
     typer.echo(f"\n{lineup.description}\nSource: {lineup.source}, {lineup.date}")

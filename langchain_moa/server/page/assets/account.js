@@ -4,8 +4,8 @@ import { count, seconds } from "./dom.js";
 
 const INSTEAD = {
   no_complete_candidate: "No proposal was complete, so none could be selected: the aggregator wrote the answer.",
-  verdicts_disagree: "The judge's two verdicts disagree: the aggregator wrote the answer.",
-  verdict_unusable: "The judge gave no usable verdict: the aggregator wrote the answer.",
+  verdicts_disagree: "The judge's verdicts have no majority: the aggregator wrote the answer.",
+  verdict_unusable: "A verdict of the judge could not be used.",
   vote_tied: "The vote was tied: the aggregator wrote the answer.",
   vote_without_answer: "No proposal had an answer to count: the aggregator wrote the answer.",
   analysis_unusable: "The analysis could not be used: the aggregator wrote the answer without it.",
@@ -53,7 +53,9 @@ export function notes({ degraded }, finishReason) {
 
 function inWords({ reason, model, error, skipped }) {
   if (reason === "budget_reached") return `The budget is reached: ${skipped.replace("_", " ")} was left out.`;
-  if (reason === "aggregator_failed") return `The aggregator ${model} failed, and the next one took over. ${error}`;
+  if (reason === "aggregator_failed" || reason === "judge_failed") {
+    return `The ${reason.split("_")[0]} ${model} failed, and the next one took over. ${error}`;
+  }
   return [INSTEAD[reason] ?? reason, error].filter(Boolean).join(" ");
 }
 
