@@ -28,7 +28,7 @@ class Chunks(openai.Stream[object]):
 
     def __iter__(self) -> Iterator[Any]:
         while self._reads.is_plain:
-            yield from map(_as_sdk, _joined(self._reads.read_plain()))
+            yield from _joined(self._reads.read_plain())
         yield from map(_as_sdk, super().__iter__())
 
 
@@ -54,7 +54,7 @@ class AsyncChunks(openai.AsyncStream[object]):
                 if chunks := await self._reads.aread_plain():
                     received += len(chunks)
                     for chunk in _joined(chunks):
-                        yield _as_sdk(chunk)
+                        yield chunk
                     self._reads.wait_for(self._seconds)
             async for chunk in super().__aiter__():
                 received += 1
@@ -116,8 +116,8 @@ class _Reads:
         """Return the bytes that are left."""
         for read in self._left():
             yield read
-        while (read := await self._next()) is not None:
-            yield read
+        while (more := await self._next()) is not None:
+            yield more
 
     def wait_for(self, seconds: float | None) -> None:
         """Limit the time from now to the next chunk."""
@@ -128,10 +128,10 @@ class _Reads:
         """Return the next network read; `None` at the end."""
         self._bytes = self._bytes or self._response.aiter_bytes()
         if self._deadline is None:
-            return await anext(self._bytes, None)  # type: ignore[no-any-return]
+            return await anext(self._bytes, None)
         try:
             async with asyncio.timeout_at(self._deadline) as timer:
-                return await anext(self._bytes, None)  # type: ignore[no-any-return]
+                return await anext(self._bytes, None)
         except TimeoutError as error:
             if timer.expired():
                 raise _SilenceError(self._seconds) from error
@@ -175,7 +175,7 @@ def _plain_chunk(event: bytes) -> dict[str, Any] | None:
 
 
 def _joined(chunks: list[dict[str, Any]]) -> Iterator[Any]:
-    """Join neighbouring chunks of text, and leave all others as they are."""
+    """Join neighbouring chunks of text, and leave all others by themselves."""
     texts: list[dict[str, Any]] = []
     for chunk in chunks:
         if _is_text(chunk):
@@ -184,7 +184,7 @@ def _joined(chunks: list[dict[str, Any]]) -> Iterator[Any]:
         if texts:
             yield _join(texts)
             texts = []
-        yield chunk
+        yield _as_sdk(chunk)
     if texts:
         yield _join(texts)
 
@@ -208,9 +208,9 @@ _SAME = {"id", "object", "created", "model", "choices", "system_fingerprint", "s
 _SAME_IN_DELTA = {"role", "content", "token_id"}
 
 
-def _is_text(chunk: Any) -> bool:
+def _is_text(chunk: dict[str, Any]) -> bool:
     """Return whether a chunk has some text and nothing else that anybody would miss."""
-    if not _is_delta(chunk) or any(value for name, value in chunk.items() if name not in _SAME):
+    if not _is_delta(chunk) or not _has_only(_SAME, chunk):
         return False
     choice = chunk["choices"][0]
     delta = choice["delta"]
@@ -218,8 +218,13 @@ def _is_text(chunk: Any) -> bool:
         not choice.get("finish_reason")
         and isinstance(delta.get("content") or "", str)
         and delta.get("role") in (None, "assistant")
-        and not any(value for name, value in delta.items() if name not in _SAME_IN_DELTA)
+        and _has_only(_SAME_IN_DELTA, delta)
     )
+
+
+def _has_only(names: set[str], data: dict[str, Any]) -> bool:
+    """Return whether nothing goes by any other name."""
+    return data.keys() <= names or all(data[name] is None for name in data.keys() - names)
 
 
 def _is_delta(chunk: Any) -> bool:
