@@ -48,6 +48,9 @@ def lean(model: _Model) -> _Model:
 class _LeanCompletions(_Base):
     """What `lean` puts before a class."""
 
+    never_blocks = True
+    """Its async methods leave the event loop to others, so that sync callers need no thread for it: see `call`."""
+
     def _stream(
         self,
         messages: list[BaseMessage],
