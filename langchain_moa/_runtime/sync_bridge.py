@@ -1,7 +1,7 @@
 """Sync callers: everything is written once, as coroutines, and runs for them on an event loop of the package's own.
 
-One loop serves all callers, and never waits. Models whose async methods are known not to block it are asked there, which
-costs half the CPU. The others are asked by their sync methods, each in a thread.
+One loop serves all callers, and never waits. Models whose async methods are known not to block it are asked there, for
+less CPU. The others are asked by their sync methods, each in a thread.
 """
 
 from __future__ import annotations
