@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -46,7 +47,7 @@ def estimate_tokens(text: str) -> int:
     """
     words = text.split()
     lengths = list(map(len, words))
-    # A proposal of 8,000 words is estimated by each of its readers: without a loop in Python where it can be avoided.
+    # No loop in Python where it can be avoided: a proposal may have many thousands of words.
     has_long = max(lengths, default=0) > _LONGEST_WORD
     long = [word for word in words if len(word) > _LONGEST_WORD] if has_long else []
     short = "".join(word for word in words if len(word) <= _LONGEST_WORD) if long else "".join(words)
@@ -93,12 +94,21 @@ def fit_references(
     room -= sum(map(_tokens_of_tool, tools))
     if sum(map(_bytes, texts)) <= room - _most_tokens(beside):
         return list(texts)  # nearly always, and without the price of an estimate
-    estimates = [estimate_tokens(text) for text in texts]
+    estimates = list(map(_estimate_of_reference, texts))
     longest = _longest_allowed(estimates, max(room - _count(beside), 0))
     return [
         text if tokens <= longest else _cut(text, tokens=tokens, most=longest)
         for text, tokens in zip(texts, estimates, strict=True)
     ]
+
+
+def _estimate_of_reference(text: str) -> int:
+    return _kept_estimate(text) if len(text) <= _LONGEST_KEPT else estimate_tokens(text)
+
+
+# All readers of a layer's references estimate the same texts. A few MB of them are kept at most.
+_LONGEST_KEPT = 50_000
+_kept_estimate = lru_cache(maxsize=64)(estimate_tokens)
 
 
 def _bytes(text: str) -> int:
