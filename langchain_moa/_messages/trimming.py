@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -31,6 +32,7 @@ _PER_OTHER_SPACE = 0.05
 _LONGEST_WORD = 24
 _LOWER = string.ascii_lowercase.encode()
 _UPPER = string.ascii_uppercase.encode()
+_LETTERS = frozenset(string.ascii_letters)
 
 
 def estimate_tokens(text: str) -> int:
@@ -44,17 +46,21 @@ def estimate_tokens(text: str) -> int:
         At most the number of the text's UTF-8 bytes.
     """
     words = text.split()
-    short = "".join(word for word in words if len(word) <= _LONGEST_WORD)
+    lengths = list(map(len, words))
+    # No loop in Python where it can be avoided: a proposal may have many thousands of words.
+    has_long = max(lengths, default=0) > _LONGEST_WORD
+    long = [word for word in words if len(word) > _LONGEST_WORD] if has_long else []
+    short = "".join(word for word in words if len(word) <= _LONGEST_WORD) if long else "".join(words)
     within = short.encode("ascii", "ignore")
     lower = len(within) - len(within.translate(None, _LOWER))
     upper = len(within) - len(within.translate(None, _UPPER))
     in_words = _PER_LOWER_CASE_LETTER * lower + _PER_UPPER_CASE_LETTER * upper + (len(within) - lower - upper)
     # A word of one letter is a whole token; in others the first letter's share is small.
-    alone = (1 - _PER_LOWER_CASE_LETTER) * sum(len(word) == 1 and word.isascii() and word.isalpha() for word in words)
-    in_long_words = sum(len(word.encode("ascii", "ignore")) for word in words if len(word) > _LONGEST_WORD)
+    alone = (1 - _PER_LOWER_CASE_LETTER) * sum(map(_LETTERS.__contains__, words))
+    in_long_words = sum(len(word.encode("ascii", "ignore")) for word in long)
     outside_ascii = _PER_BYTE_AFTER_THE_FIRST * (_bytes(text) - len(text))
     lines = text.count("\n")
-    spaces = len(text) - sum(map(len, words)) - lines
+    spaces = len(text) - sum(lengths) - lines
     between = _PER_LINE * lines + _PER_OTHER_SPACE * spaces
     return min(round(in_words + alone + in_long_words + outside_ascii + between + 0.5), _bytes(text))
 
@@ -88,12 +94,21 @@ def fit_references(
     room -= sum(map(_tokens_of_tool, tools))
     if sum(map(_bytes, texts)) <= room - _most_tokens(beside):
         return list(texts)  # nearly always, and without the price of an estimate
-    estimates = [estimate_tokens(text) for text in texts]
+    estimates = list(map(_estimate_of_reference, texts))
     longest = _longest_allowed(estimates, max(room - _count(beside), 0))
     return [
         text if tokens <= longest else _cut(text, tokens=tokens, most=longest)
         for text, tokens in zip(texts, estimates, strict=True)
     ]
+
+
+def _estimate_of_reference(text: str) -> int:
+    return _kept_estimate(text) if len(text) <= _LONGEST_KEPT else estimate_tokens(text)
+
+
+# All readers of a layer's references estimate the same texts. A few MB of them are kept at most.
+_LONGEST_KEPT = 50_000
+_kept_estimate = lru_cache(maxsize=64)(estimate_tokens)
 
 
 def _bytes(text: str) -> int:

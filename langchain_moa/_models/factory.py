@@ -37,7 +37,7 @@ class _Provider:
     converters: Mapping[str, Callable[[Any], dict[str, Any]]] = field(default_factory=dict)
     """By option, for classes that take it in another unit or place."""
     is_lean: bool = False
-    """Whether the class makes its messages of plain data as well as of the OpenAI SDK's objects."""
+    """Whether the class makes its chunks of plain data as well as of the OpenAI SDK's objects."""
 
 
 # Retries: some count every try. Timeouts: some want whole seconds, or milliseconds.
@@ -57,7 +57,9 @@ _PROVIDERS = {
         class_name="ChatBedrockConverse",
         converters={"timeout": lambda seconds: {"timeout": ceil(seconds)}},
     ),
-    "deepseek": _Provider(package="langchain_deepseek", class_name="ChatDeepSeek", keys=("DEEPSEEK_API_KEY",)),
+    "deepseek": _Provider(
+        package="langchain_deepseek", class_name="ChatDeepSeek", keys=("DEEPSEEK_API_KEY",), is_lean=True
+    ),
     "fireworks": _Provider(package="langchain_fireworks", class_name="ChatFireworks", keys=("FIREWORKS_API_KEY",)),
     "google_genai": _Provider(
         package="langchain_google_genai",
@@ -86,7 +88,7 @@ _PROVIDERS = {
         keys=("OPENROUTER_API_KEY",),
         converters={"timeout": lambda seconds: {"timeout": ceil(1000 * seconds)}},
     ),
-    "xai": _Provider(package="langchain_xai", class_name="ChatXAI", keys=("XAI_API_KEY",)),
+    "xai": _Provider(package="langchain_xai", class_name="ChatXAI", keys=("XAI_API_KEY",), is_lean=True),
     "local": _Provider(package="langchain_moa.local", class_name="ChatLocal"),
 }
 

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from math import inf
 from time import monotonic
 from typing import Any
@@ -79,6 +79,10 @@ class _Client(openai.DefaultHttpxClient):
         super().__init__(verify=_tls())
         self._proxy = proxy
         self.forget()
+
+    def build_request(self, method: str, url: Any, **options: Any) -> Any:
+        """Build a request."""
+        return super().build_request(method, _parsed(url), **options)
 
     def forget(self) -> None:
         """Drop all connections without a word to the server: a forked process must not use its parent's."""
@@ -187,6 +191,10 @@ class _PerLoopClient(openai.DefaultAsyncHttpxClient):
         self._proxy = proxy
         self._clients: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None]]] = {}
 
+    def build_request(self, method: str, url: Any, **options: Any) -> Any:
+        """Build a request."""
+        return super().build_request(method, _parsed(url), **options)
+
     def forget(self) -> None:
         """Drop all connections without a word to the server: a forked process must not use its parent's."""
         # Kept: to collect them would take their sockets out of the parent's selector, which the child shares.
@@ -242,6 +250,12 @@ class _PerLoopClient(openai.DefaultAsyncHttpxClient):
 _MOST_CLOSED_LOOPS = 8
 
 _inherited: list[Any] = []
+
+
+@lru_cache
+def _parsed(url: Any) -> Any:
+    """Return an address as httpx has it: all requests go to a few, and parsing is slow."""
+    return _httpx.URL(url)
 
 
 def _read_timeout(request: Any) -> float | None:

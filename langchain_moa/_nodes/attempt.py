@@ -17,7 +17,7 @@ from langchain_moa._messages.cache_control import arguments_for_provider
 from langchain_moa._messages.endings import end_of
 from langchain_moa._models.members import Participant
 from langchain_moa._runtime.call_context import CallContext
-from langchain_moa._runtime.sync_bridge import call
+from langchain_moa._runtime.sync_bridge import call, never_blocks
 from langchain_moa.exceptions import EmptyAnswerError, FirstTokenTimeoutError
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Attempt:
                 if self._context.on_chunk is None:
                     reply = await call(self.writer.model, messages, child, **self._arguments)
                     self.answer = _as_message(reply)
-                elif self._context.on_chunks is not None:
+                elif self._context.on_chunks is not None and not never_blocks(self.writer.model):
                     await self._context.on_chunks(self._stream(messages, child), patience)
                     self.answer = self._merged()
                 else:

@@ -54,7 +54,7 @@ class CallContext:
     """Takes the aggregator's chunks as they come; `None` asks it for a whole answer."""
 
     on_chunks: Callable[[Generator[AIMessageChunk], asyncio.Timeout], Awaitable[None]] | None = None
-    """For a sync caller: reads the aggregator's stream to its end, and the timeout runs until its first chunk."""
+    """For a sync caller: reads a sync stream of the aggregator to its end; the timeout runs until its first chunk."""
 
     aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the call, which only the aggregator gets."""

@@ -1,7 +1,7 @@
 """Sync callers: everything is written once, as coroutines, and runs for them on an event loop of the package's own.
 
-Their models are asked by their sync methods, each in a thread. One loop serves all callers: it does the bookkeeping
-between the models' answers, and never waits.
+One loop serves all callers, and never waits. Models whose async methods are known not to block it are asked there, for
+less CPU. The others are asked by their sync methods, each in a thread.
 """
 
 from __future__ import annotations
@@ -152,9 +152,14 @@ async def in_thread(function: Callable[[], _Output]) -> _Output:
         raise
 
 
+def never_blocks(model: Runnable[Any, Any]) -> bool:
+    """Return whether a model says that its async methods may be used on an event loop that serves others too."""
+    return getattr(model, "never_blocks", False)
+
+
 async def call(model: Runnable[Any, _Output], input: Any, config: RunnableConfig, **kwargs: Any) -> _Output:
-    """Ask a model in the way of the caller: `ainvoke`, or for a sync caller `invoke`."""
-    if asyncio.get_running_loop() in _loops.values():
+    """Ask a model in the way of the caller: `ainvoke`, or for a sync caller `invoke` if the model might block."""
+    if not never_blocks(model) and asyncio.get_running_loop() in _loops.values():
         return await in_thread(partial(_invoke, model, input, config, **kwargs))
     return await model.ainvoke(input, config, **kwargs)
 

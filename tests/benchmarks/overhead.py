@@ -24,7 +24,7 @@ from typing import Any
 from langchain_together import ChatTogether
 
 from langchain_moa import ChatMoA
-from tests.benchmarks.contenders import Listened, Outer, in_process, on_together, over_http
+from tests.benchmarks.contenders import Listened, Outer, in_process, on_together, others_over_http, over_http
 from tests.benchmarks.load_server import LoadServer
 
 _QUESTION = "What is a monad?"
@@ -150,20 +150,19 @@ async def construction() -> list[Row]:
 async def latency() -> list[Row]:
     """One call at a time: what it takes longer, in all and to the first token."""
     rows = []
-    for layers, way, once, bar in (
-        (1, "async", _async, 6),
-        (3, "async", _async, 17),
-        (1, "sync", _sync, 9),
-        (3, "sync", _sync, None),
+    for layers, way, once, bars in (
+        (1, "async", _async, (1, 1.5)),
+        (3, "async", _async, (17, 17)),
+        (1, "sync", _sync, (9, 9)),
+        (3, "sync", _sync, (None, None)),
     ):
         both = over_http(
             layers=layers, proposers=4, proposer="proposer?ttft=40&n=50", aggregator="aggregator?ttft=20&itl=2&n=20"
         )
         got = await _in_turn(40, both, once)
         for place, name in enumerate(("first token", "whole answer")):
-            rows.append(
-                Row(f"{way}, 4 proposers x {layers}: {name}", "ms", got["ours"][place], got["bare"][place], "+", bar)
-            )
+            what = f"{way}, 4 proposers x {layers}: {name}"
+            rows.append(Row(what, "ms", got["ours"][place], got["bare"][place], "+", bars[place]))
     return rows
 
 
@@ -193,27 +192,43 @@ async def crowd() -> list[Row]:
 
 async def _concurrency(way: str, work: Callable[..., Awaitable[None]], rounds: Mapping[int, int]) -> list[Row]:
     """Measure numbers of calls at once, each for so many rounds."""
-    both = over_http(
-        layers=1, proposers=4, proposer="proposer?ttft=250&n=50", aggregator="aggregator?ttft=50&itl=5&n=50"
-    )
+    models = {
+        "proposers": 4,
+        "proposer": "proposer?ttft=250&n=50",
+        "aggregator": "aggregator?ttft=50&itl=5&n=50",
+    }
+    contenders = over_http(layers=1, **models) | others_over_http(**models)
+    if way == "sync":
+        del contenders["mixture-llm"]
     rows = []
     for calls, times in rounds.items():
-        got = await _in_turn(times, both, _cost, work, calls)
-        (cpu, wall), (bare_cpu, bare_wall) = got["ours"], got["bare"]
-        bars = _CPU_BARS.get((way, calls)), _WALL_BARS.get((way, calls))
-        rows.append(Row(f"{way}, {calls} at once: CPU per call", "ms", cpu / calls, bare_cpu / calls, "x", bars[0]))
-        rows.append(Row(f"{way}, {calls} at once: wall", "ms", wall, bare_wall, "x", bars[1]))
+        got = await _in_turn(times, contenders, _cost, work, calls)
+        cpu, wall = got.pop("ours")
+        for name, (its_cpu, its_wall) in got.items():
+            against = "" if name == "bare" else f", against {name}"
+            bars = _CPU_BARS.get((way, calls, name)), _WALL_BARS.get((way, calls, name))
+            what = f"{way}, {calls} at once{against}"
+            rows.append(Row(f"{what}: CPU per call", "ms", cpu / calls, its_cpu / calls, "x", bars[0]))
+            rows.append(Row(f"{what}: wall", "ms", wall, its_wall, "x", bars[1]))
     return rows
 
 
-_CPU_BARS = {("async", 100): 0.9, ("async", 500): 0.9, ("sync", 100): 1.3}
-_WALL_BARS = {("async", 1000): 0.9}
+_CPU_BARS = {
+    ("async", 1, "bare"): 0.7,
+    ("async", 10, "bare"): 0.55,
+    ("async", 100, "bare"): 0.4,
+    ("async", 500, "bare"): 0.4,
+    ("sync", 10, "bare"): 0.85,
+    ("sync", 100, "bare"): 0.7,
+    ("async", 100, "mixture-llm"): 1,
+}
+_WALL_BARS = {("async", 1000, "bare"): 0.42}
 
 
 async def in_process_cost() -> list[Row]:
     """Models that answer at once: what the graph and the chat model around it cost."""
     rows = []
-    for proposers, layers, bar in ((4, 1, 3.2), (6, 3, 8.5)):
+    for proposers, layers, bar in ((4, 1, 2.2), (6, 3, 6)):
         for way, work, at_most in (("async", _one_by_one, bar), ("sync", _one_by_one_sync, None)):
             got = await _in_turn(11, in_process(layers=layers, proposers=proposers), _cost, work, 30)
             what = f"{way}, {proposers} proposers x {layers}, no latency: CPU"
@@ -235,8 +250,8 @@ async def tokens() -> list[Row]:
                 used.setdefault(f"{way} {name}", []).append(cpu)
     per_token = {name: (many - one) / 400 * 1000 for name, (one, many) in used.items()}
     return [
-        Row(f"CPU per streamed token, {way}", "us", per_token[f"{way} ours"], per_token[f"{way} bare"], "x", bar=1.25)
-        for way in ("direct", _OUTER)
+        Row(f"CPU per streamed token, {way}", "us", per_token[f"{way} ours"], per_token[f"{way} bare"], "x", bar)
+        for way, bar in (("direct", 0.45), (_OUTER, 0.5))
     ]
 
 
@@ -254,10 +269,11 @@ async def long_proposals() -> list[Row]:
         Row(f"6 x 8,000 tokens under {way}, against no listener: CPU", "ms", figures[0], alone, "x", bar=1.2)
         for way, figures in got.items()
     ]
-    for way, once in (("async", _async), ("sync", _sync)):
+    for way, once, bars in (("async", _async, (None, None)), ("sync", _sync, (1, None))):
         got = await _in_turn(7, over_http(layers=3, **models), _cost, once)
         for place, name in enumerate(("CPU", "wall")):
-            rows.append(Row(f"{way}, 6 x 8,000 tokens x 3: {name}", "ms", got["ours"][place], got["bare"][place], "x"))
+            what = f"{way}, 6 x 8,000 tokens x 3: {name}"
+            rows.append(Row(what, "ms", got["ours"][place], got["bare"][place], "x", bars[place]))
     return rows
 
 
@@ -291,7 +307,7 @@ async def memory() -> list[Row]:
         used[name] = median(map(float, runs))
     kept = {name: await _kept(model) for name, model in in_process(layers=1, proposers=4).items()}
     return [
-        Row("memory per call in flight, of 100", "MB", used["ours"], used["bare"], "=", bar=0.3),
+        Row("memory per call in flight, of 100", "MB", used["ours"], used["bare"], "=", bar=0.25),
         # Nothing, and a few bytes for the measurement's own.
         Row("memory kept per finished call", "KB", kept["ours"], kept["bare"], "=", bar=0.1),
     ]

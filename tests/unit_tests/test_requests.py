@@ -154,8 +154,8 @@ def test_sync_calls_at_once_have_connections_of_their_own_which_close_when_they_
     together, monkeypatch
 ):
     gate = threading.Event()
-    server = together({"lab/a": Reply(text="reference", gate=gate), "lab/c": "done"})
-    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c")
+    server = together({"lab/a": "reference", "lab/c": Reply(text="done", gate=gate)})
+    model = ChatMoA(proposers=["lab/a"], aggregator="lab/c").aggregator_model
     with ThreadPoolExecutor(4) as pool:
         answers = pool.map(model.invoke, ["Hi"] * 4)
         server.wait_for(lambda: server.connections == 4)
