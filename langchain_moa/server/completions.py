@@ -40,6 +40,7 @@ class ChatCompletions:
         messages = asked.conversation()
         seen = exchange(request)
         seen.is_stream = bool(asked.stream)
+        seen.ignored = asked.ignored()
         model = await self._find(asked, seen)
         runnable, arguments = _bind(model, asked)
         config: RunnableConfig = {"metadata": asked.trace_metadata()}
@@ -78,7 +79,7 @@ def _bind(model: ChatMoA, asked: Completion) -> tuple[Runnable[LanguageModelInpu
     if not asked.tools:
         return model, arguments
     try:
-        return model.bind_tools(asked.tools, **asked.tool_arguments()), arguments
+        return model.bind_tools(asked.functions(), **asked.tool_arguments()), arguments
     except NotImplementedError:
         text = f"tools: the aggregator of {asked.model!r} can't call tools; choose another model."
         raise ApiError(400, text, code="unsupported_value", param="tools") from None

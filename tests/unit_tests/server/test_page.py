@@ -151,7 +151,7 @@ def test_a_deadline_holds_for_an_aggregator_that_stops_in_the_middle(serve, toge
         ({**HELLO, "temperature": 1}, 400, "temperature: only model and messages are supported here"),
         ({**HELLO, "rounds": 2}, 400, "--allow-overrides"),
         ({"model": "moa-1", "messages": []}, 400, "messages"),
-        ({"model": "moa-1", "messages": [{"role": "nobody", "content": ""}]}, 400, "messages.0 is malformed"),
+        ({"model": "moa-1", "messages": [{"role": "nobody", "content": ""}]}, 400, "messages.0: Input tag 'nobody'"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
