@@ -35,6 +35,7 @@ def create_app(
     *,
     api_key: str | None = None,
     allow_overrides: bool = False,
+    max_calls: int = 64,
     allow_origins: Sequence[str] = (),
     max_concurrency: int = 64,
     max_queue: int = 256,
@@ -52,6 +53,7 @@ def create_app(
             Default: no key.
         allow_overrides: Let requests change the mixture: proposers, aggregator, time limits. Clients can then use any
             model that this process has a key for.
+        max_calls: Model calls that one request may make with a mixture of its own choice.
         allow_origins: Web origins that are allowed to call from a browser (CORS), or `*`. Default: none.
         max_concurrency: Requests answered at the same time. Each makes as many upstream calls as the mixture has
             members.
@@ -70,7 +72,7 @@ def create_app(
         Middleware(CancelWhenGone, max_bytes=max_request_bytes),
         Middleware(Admit, queue=queue),
     ]
-    completions = ChatCompletions(served, allow_overrides=allow_overrides, keep_alive=keep_alive)
+    completions = ChatCompletions(served, allow_overrides=allow_overrides, max_calls=max_calls, keep_alive=keep_alive)
     routes: list[BaseRoute] = [
         Route("/v1/chat/completions", completions.create, methods=["POST"], middleware=answering),
         Route("/v1/models", _list_models, middleware=keyed),

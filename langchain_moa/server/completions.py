@@ -20,6 +20,7 @@ from langchain_moa.local import ChatLocal
 from langchain_moa.server.api_errors import ApiError, UnavailableModelError, UnknownModelError, explain
 from langchain_moa.server.encoding import Json
 from langchain_moa.server.exchange import Exchange, exchange
+from langchain_moa.server.overrides import check_calls
 from langchain_moa.server.requests import Completion, parse
 from langchain_moa.server.responses import CompletionStream, OpenAIResponse
 from langchain_moa.server.served import Served
@@ -29,9 +30,10 @@ from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, wi
 class ChatCompletions:
     """The handler of OpenAI's chat completions."""
 
-    def __init__(self, served: Served, *, allow_overrides: bool, keep_alive: float) -> None:
+    def __init__(self, served: Served, *, allow_overrides: bool, max_calls: int, keep_alive: float) -> None:
         self._served = served
         self._allow_overrides = allow_overrides
+        self._max_calls = max_calls
         self._keep_alive = keep_alive
 
     async def create(self, request: Request) -> Response:
@@ -62,7 +64,9 @@ class ChatCompletions:
         if not overrides:
             return await asyncio.to_thread(self._served.model, asked.model)
         try:
-            return await asyncio.to_thread(self._served.variant, asked.model, overrides)
+            variant = await asyncio.to_thread(self._served.variant, asked.model, overrides)
+            check_calls(variant, self._served.model(asked.model), self._max_calls)
+            return variant
         except (UnknownModelError, UnavailableModelError):
             raise
         except (ValueError, ImportError, OpenAIError) as error:

@@ -40,6 +40,12 @@ def serve(
             help="Let requests change the mixture. Clients can then use any model that your keys pay for.",
         ),
     ] = False,
+    max_calls: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Model calls that one request may make with --allow-overrides.", rich_help_panel=_LIMITS
+        ),
+    ] = 64,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,6 +100,7 @@ def serve(
         Served({DEFAULT: mixture.build(), **{name: mixture.of(name).build() for name in mixture.config.mixtures}}),
         api_key=api_key or None,
         allow_overrides=allow_overrides,
+        max_calls=max_calls,
         allow_origins=allow_origin or (),
         max_concurrency=max_concurrency,
         max_queue=max_queue,
