@@ -39,8 +39,9 @@ def _whole(number: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-# Of 64 bits, as providers take it.
-Whole = Annotated[int, BeforeValidator(_whole), Field(ge=-(2**63), lt=2**63)]
+# Of 64 bits, as providers take them.
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(_whole)]
+Positive = Annotated[int, Field(ge=1, lt=2**63), BeforeValidator(_whole)]
 
 
 class Sampling(BaseModel):
@@ -53,7 +54,7 @@ class Sampling(BaseModel):
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     logprobs: bool | Whole | None = None
-    top_logprobs: Whole | None = Field(default=None, ge=0)
+    top_logprobs: Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
     service_tier: str | None = None
@@ -113,8 +114,8 @@ class Completion(Overrides, Sampling, ProviderSampling, Ignored):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
-    max_tokens: Whole | None = Field(default=None, ge=1)
-    max_completion_tokens: Whole | None = Field(default=None, ge=1)
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
     stop: str | list[str] | None = None
     n: Whole | None = None
     modalities: list[str] | None = None

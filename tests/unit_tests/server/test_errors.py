@@ -179,6 +179,21 @@ def test_an_unknown_path_says_what_there_is(serve):
         assert "POST /v1/chat/completions" in response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/v1/completions", "Send the prompt to /v1/chat/completions"),
+        ("/v1/messages", "put LiteLLM's proxy in front"),
+        ("/v1/messages/count_tokens", "put LiteLLM's proxy in front"),
+        ("/v1/embeddings", "Mixtures have no embeddings"),
+    ],
+)
+def test_other_apis_are_not_found_and_say_what_to_use_instead(serve, path, says):
+    response = serve().post(path, json={})
+    assert response.status_code == 404
+    assert says in response.json()["error"]["message"]
+
+
 def test_a_request_that_is_refused_says_which_field_it_is(serve):
     error = serve().post("/v1/chat/completions", json={**HELLO, "n": 2}).json()["error"]
     assert error == {
