@@ -155,9 +155,21 @@ def explain(error: BaseException) -> str:
         text = "the provider refused the server's key"  # the original message may contain part of it
     elif isinstance(body := getattr(error, "body", None), dict) and isinstance(body.get("message"), str):
         text = body["message"]
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = type(error).__name__  # the message discloses paths of this machine
     else:
         text = str(error) or type(error).__name__
     return " ".join(text.split())
+
+
+def error_types(told: Any) -> Any:
+    """Reduce the errors in an answer's metadata, or in an event, to their types: the texts may quote anything."""
+    if isinstance(told, Mapping):
+        return {
+            name: value.partition(":")[0] if name == "error" and isinstance(value, str) else error_types(value)
+            for name, value in told.items()
+        }
+    return [error_types(item) for item in told] if isinstance(told, list) else told
 
 
 def malformed(error: ValidationError, fields: Mapping[str, Any]) -> ApiError:
