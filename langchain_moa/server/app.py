@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from langchain_moa.server.admission_queue import AdmissionQueue
 from langchain_moa.server.api_errors import ApiError
+from langchain_moa.server.closing import Closing
 from langchain_moa.server.completions import ChatCompletions
 from langchain_moa.server.ignored import IGNORED_HEADER
 from langchain_moa.server.metrics import Metrics
@@ -75,14 +76,16 @@ def create_app(
     """
     served = served or Served()
     queue = AdmissionQueue(max_concurrency=max_concurrency, max_queue=max_queue, queue_timeout=queue_timeout)
-    metrics = Metrics(queue)
+    metrics, closing = Metrics(queue), Closing()
     keyed = [Middleware(Observe, metrics=metrics), Middleware(RequireKey, api_key=api_key)]
     answering = [
         *keyed,
-        Middleware(CancelWhenGone, max_bytes=max_request_bytes),
+        Middleware(CancelWhenGone, max_bytes=max_request_bytes, closing=closing),
         Middleware(Admit, queue=queue),
     ]
-    completions = ChatCompletions(served, allow_overrides=allow_overrides, max_calls=max_calls, keep_alive=keep_alive)
+    completions = ChatCompletions(
+        served, allow_overrides=allow_overrides, max_calls=max_calls, keep_alive=keep_alive, closing=closing
+    )
     description = JSONResponse(document(allow_overrides=allow_overrides))
     routes: list[BaseRoute] = [
         Route("/v1/chat/completions", completions.create, methods=["POST"], middleware=answering),
@@ -108,6 +111,7 @@ def create_app(
         )
     app.state.served = served
     app.state.metrics = metrics
+    app.state.closing = closing
     return app
 
 

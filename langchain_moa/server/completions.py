@@ -18,6 +18,7 @@ from starlette.responses import Response
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.local import ChatLocal
 from langchain_moa.server.api_errors import ApiError, UnavailableModelError, UnknownModelError, explain
+from langchain_moa.server.closing import Closing
 from langchain_moa.server.encoding import Json
 from langchain_moa.server.exchange import Exchange, exchange
 from langchain_moa.server.overrides import check_calls
@@ -30,11 +31,14 @@ from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, wi
 class ChatCompletions:
     """The handler of OpenAI's chat completions."""
 
-    def __init__(self, served: Served, *, allow_overrides: bool, max_calls: int, keep_alive: float) -> None:
+    def __init__(
+        self, served: Served, *, allow_overrides: bool, max_calls: int, keep_alive: float, closing: Closing
+    ) -> None:
         self._served = served
         self._allow_overrides = allow_overrides
         self._max_calls = max_calls
         self._keep_alive = keep_alive
+        self._closing = closing
 
     async def create(self, request: Request) -> Response:
         """Handle one request."""
@@ -52,7 +56,7 @@ class ChatCompletions:
             return Json(OpenAIResponse(model=asked.model).whole(answer))
         chunks = cast("AsyncGenerator[AIMessageChunk]", runnable.astream(messages, config, **arguments))
         stream = CompletionStream(OpenAIResponse(model=asked.model), include_usage=asked.include_usage)
-        events = _events(with_keep_alive(chunks, self._keep_alive), stream, seen)
+        events = _events(with_keep_alive(chunks, self._keep_alive, closing=self._closing), stream, seen)
         # Errors before the first event are sent with their HTTP status.
         return EventStream(await anext(events), events)
 
