@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ _HEAD_SECONDS = 20.0
 
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32_768
+
+# Kept by the operating system for one client.
+_SEND_BYTES = 131_072
 
 # Bytes per second below which a client counts as not reading; as in Kestrel (MinResponseDataRate).
 _MIN_RATE = 240
@@ -69,6 +73,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        # The system would keep megabytes for a client that reads nothing, and long not tell that a slow one reads.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         # Paused whenever anything waits for the client, so that `pause_writing` begins the time limit.
         transport.set_write_buffer_limits(high=0)
         self._wait_for_head()
