@@ -7,11 +7,12 @@ from time import time
 from typing import TypeGuard
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from langchain_moa.server.admission_queue import AdmissionQueue
 from langchain_moa.server.api_errors import ApiError
@@ -98,7 +99,7 @@ def create_app(
         Route("/openapi.json", lambda _: description),
     ]
     routes += [_guard(route, answering) if _costs_money(route) else route for route in page_routes()]
-    app = Starlette(routes=routes)
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_served})
     # The redirect of `/metrics/` would go to whatever host the request names.
     app.router.redirect_slashes = False
     if allow_origins:
@@ -153,8 +154,18 @@ async def _health(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
+async def _not_served(_: Request, error: Exception) -> Response:
+    """Tell Starlette's own errors, such as of files that are not there, in OpenAI's shape too."""
+    assert isinstance(error, HTTPException)
+    return ApiError(error.status_code, error.detail, headers=error.headers).response()
+
+
 async def _unknown(request: Request) -> Response:
     place = f"{request.method} {request.url.path}"
+    others = {route.matches(request.scope)[0]: route for route in request.app.routes if isinstance(route, Route)}
+    if other := others.get(Match.PARTIAL):
+        allowed = ", ".join(sorted(other.methods or ()))
+        raise ApiError(405, f"There is no {place}; this path takes {allowed}.", headers={"allow": allowed})
     instead = _INSTEAD.get(request.path_params["path"].partition("/")[0], "")
     available = "available are POST /v1/chat/completions and GET /v1/models."
     raise ApiError(404, f"Unknown endpoint {place}; {available}{instead}")
