@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from langchain_moa import ChatMoA
+from langchain_moa import ChatMoA, Proposer
 from langchain_moa.server.app import create_app
 from langchain_moa.server.served import Served
 from tests.chromium import needs_chromium
@@ -263,6 +263,29 @@ def test_what_models_write_is_markdown_that_can_do_nothing(open_page, together):
             place.get_by_text(harmless, exact=True).click()
     assert page.evaluate("window.hacked") is None
     assert page.url.endswith("/")
+
+
+def test_names_errors_and_questions_can_do_nothing_either(open_page, together):
+    bad = '<img src=x onerror="window.hacked = 1">'
+    together(lambda body: Reply(status=400, error=bad) if body["model"] == "lab/b" else "42")
+    served = ChatMoA(
+        proposers=[
+            Proposer(model="lab/a", name=bad),
+            Proposer(model="lab/b", name="</script><script>hacked=2</script>"),
+        ],
+        aggregator=f"lab/{bad}",
+    )
+    failing = ChatMoA(proposers=["lab/b"], aggregator="lab/b")
+    page = open_page({"moa-1": served, bad: failing})
+    ask(page, bad)
+    finished(page)
+    expect(page.locator(".turn")).to_contain_text(bad)
+    page.get_by_label("Line-up").select_option(bad)
+    ask(page, "javascript:window.hacked=3")
+    expect(page.locator(".turn > .problem").last).to_contain_text(bad)
+    finished(page)
+    expect(page.locator("img[onerror], .turn script")).to_have_count(0)
+    assert page.evaluate("window.hacked") is None
 
 
 def test_the_policy_stops_what_would_get_past_the_sanitiser(open_page, together, complaints):
