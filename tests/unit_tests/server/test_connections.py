@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 import time
@@ -17,8 +18,10 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import Field
 
+from langchain_moa.cli.commands.serve import _refuse_other_hosts
 from langchain_moa.server import connection
 from langchain_moa.server.app import create_app
+from langchain_moa.server.logs import JsonFormatter
 from langchain_moa.server.served import Served
 from langchain_moa.server.serving import create_server
 from tests.fakes import ScriptedChatModel
@@ -248,3 +251,96 @@ def test_a_slow_client_is_waited_for(serve, connect):
     said += all_of(connected)
     assert said.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
     assert said.count(b"word") == 10_000
+
+
+OTHER_HOSTS = {
+    "another": b"evil.example",
+    "a name that begins alike": b"localhost.evil.example",
+    "an address that begins alike": b"127.0.0.1.evil.example",
+    "a name that ends alike": b"evil-localhost",
+    "userinfo": b"localhost@evil.example",
+    "another, with this port": b"evil.example:80",
+    "all addresses": b"0.0.0.0",
+    "none": b"",
+}
+
+
+@pytest.mark.parametrize("host", OTHER_HOSTS.values(), ids=OTHER_HOSTS)
+@pytest.mark.parametrize("path", [b"/v1/models", b"/inside", b"/", b"/metrics", b"/openapi.json"])
+def test_without_a_key_only_this_machines_own_names_are_answered(connect, host, path):
+    app = create_app(Served({"moa-1": mixture()}))
+    _refuse_other_hosts(app, "127.0.0.1")
+    with running(app, create_server(app)) as client:
+        connected = connect(client)
+        connected.sendall(b"GET %b HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % (path, host))
+        assert all_of(connected).startswith(b"HTTP/1.1 400 ")
+
+
+TRAVERSALS = [
+    "/page/../endpoint.py",
+    "/page/%2e%2e/endpoint.py",
+    "/page/..%2fendpoint.py",
+    "/page/..%5cendpoint.py",
+    "/page/vendor/../../../served.py",
+    "/page/vendor/..%2f..%2f..%2fserved.py",
+    "/page//etc/passwd",
+    "/page/%2fetc%2fpasswd",
+    "/page/%00",
+    "/page/index.html%00.js",
+    "/page/" + "a" * 5000,
+    "/page/" + "a/" * 2000,
+    "/page/%ff%fe",
+    "/page/.",
+    "/page/vendor/",
+    "//evil.example/v1/models",
+    "/v1/models/..%2f..%2fetc%2fpasswd",
+]
+
+
+@pytest.mark.parametrize("path", TRAVERSALS, ids=lambda path: path[:40])
+def test_no_path_leads_to_another_file(serve, connect, path):
+    connected = connect(serve())
+    connected.sendall(b"GET %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n" % path.encode())
+    assert all_of(connected).startswith(b"HTTP/1.1 404 ")
+
+
+def test_what_attackers_send_is_in_no_log_and_no_metric(serve, connect, caplog):
+    caplog.set_level(logging.DEBUG)
+    client = serve(api_key="right-key")
+    secret = b"se-cret"
+    for attack in (
+        GET + b"x: " + secret + b"\x00\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\ncontent-length: 7\r\n\r\n7\r\n" + secret + b"\r\n0\r\n\r\n",
+        HEAD + b"authorization: Bearer " + secret + b"\r\ncontent-length: 7\r\n\r\n" + secret,
+        HEAD + b"authorization: Bearer right-key\r\ncontent-length: 7\r\n\r\n" + secret,
+        b"GET /v1/models?key=" + secret + b" HTTP/1.1\r\nhost: " + secret + b"\r\n\r\n",
+        b"GET " + secret + b" HTTP/9\r\n\r\n",
+        post(model="se-cret"),
+        post(model="se-cret").replace(b"host: ", b"authorization: Bearer right-key\r\nhost: "),
+        post(**{"se-cret": 1}).replace(b"host: ", b"authorization: Bearer right-key\r\nhost: "),
+    ):
+        connected = connect(client)
+        connected.sendall(attack.replace(b"host: ", b"connection: close\r\nhost: "))
+        assert all_of(connected).startswith(b"HTTP/1.1 4")
+    metrics = client.get("/metrics", headers={"authorization": "Bearer right-key"}).text
+    assert "se-cret" not in metrics
+    assert "right-key" not in metrics
+    formatted = "\n".join(JsonFormatter().format(record) for record in caplog.records)
+    assert caplog.records
+    assert "se-cret" not in formatted
+    assert "right-key" not in formatted
+
+
+def test_a_thousand_made_up_names_make_no_metric(serve):
+    client = serve()
+    client.get("/metrics")
+    before = len(client.get("/metrics").text.splitlines())
+    for number in range(200):
+        client.post("/v1/chat/completions", json={**HELLO, "model": f"made-up-{number}"})
+        client.get(f"/v1/models/made-up-{number}")
+        client.get(f"/v1/made-up-{number}", headers={"x-request-id": f"made-up-{number}"})
+        client.request(f"MADEUP{number}", "/v1/models")
+    after = client.get("/metrics").text.splitlines()
+    # One line for each status: 404, and 405.
+    assert len(after) - before <= 2 * len([line for line in after if 'status="404"' in line])
+    assert "made-up" not in "".join(after).lower().replace("madeup", "made-up")
