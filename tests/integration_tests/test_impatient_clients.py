@@ -18,8 +18,7 @@ from tests.openai_server import OpenAIServer, Reply
 
 CLIENTS = 500
 
-# A second is what is promised; a machine that is busy with other tests may take longer to get to it.
-SECONDS = 1.0
+# Seconds. One is enough, but not on a machine that is busy with other tests.
 PATIENCE = 10.0
 
 
@@ -36,7 +35,7 @@ def _sockets() -> Iterator[None]:
 REPLIES = {
     "proposers": {"x/a": Reply(fault="hang"), "x/b": Reply(fault="hang"), "x/c": "never"},
     "aggregator": {"x/a": "A.", "x/b": "B.", "x/c": Reply(text="begun", fault="stall", fault_after=1)},
-    "tokens": {"x/a": "A.", "x/b": "B.", "x/c": Reply(text="word " * 500, token_delay=0.2)},
+    "tokens": {"x/a": "A.", "x/b": "B.", "x/c": Reply(text="word " * 500, token_delay=0.5)},
 }
 
 
@@ -59,23 +58,21 @@ def gauge(served: Served, name: str) -> float:
     return float(next(line for line in lines if line.startswith(f"moa_requests_{name} ")).split()[1])
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("place", REPLIES)
+@pytest.mark.parametrize(
+    ("place", "stream"),
+    [("proposers", False), ("proposers", True), ("aggregator", False), ("aggregator", True), ("tokens", True)],
+)
 def test_no_call_goes_on_for_clients_that_have_left(place, stream):
-    with OpenAIServer(REPLIES[place]) as upstream:
-        # Some are answered, some wait, and some are turned away.
-        with serving(*MIXTURE, "--max-concurrency", "200", "--max-queue", "200", upstream=upstream) as served:
-            asked = 400 if place == "proposers" else 600
-            for _ in range(3):
-                upstream.reset()
-                left = leave(
-                    served,
-                    {"model": "moa-1", "messages": QUESTION, "stream": stream},
-                    lambda asked=asked: upstream.wait_for(lambda: len(upstream.requests) == asked, 120),
-                )
-                upstream.wait_for(lambda: upstream.in_flight == 0, PATIENCE)
-                print(f"{place}, {stream=}: 0 calls after {time.monotonic() - left:.2f} s")
-                while gauge(served, "in_flight") or gauge(served, "queued"):
-                    assert time.monotonic() < left + PATIENCE
-                # Who waited was never asked for.
-                assert len(upstream.requests) == asked
+    # 64 are answered, 256 wait, and the others are turned away.
+    asked = 64 * (2 if place == "proposers" else 3)
+    body = {"model": "moa-1", "messages": QUESTION, "stream": stream}
+    with OpenAIServer(REPLIES[place]) as upstream, serving(*MIXTURE, upstream=upstream) as served:
+        for _ in range(3):
+            upstream.reset()
+            left = leave(served, body, lambda: upstream.wait_for(lambda: len(upstream.requests) == asked))
+            upstream.wait_for(lambda: upstream.in_flight == 0, PATIENCE)
+            print(f"{place}, {stream=}: 0 calls after {time.monotonic() - left:.2f} s")
+            while gauge(served, "in_flight") or gauge(served, "queued"):
+                assert time.monotonic() < left + PATIENCE
+            # Nobody asked for those who waited.
+            assert len(upstream.requests) == asked
