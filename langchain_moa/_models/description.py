@@ -115,12 +115,15 @@ class Description:
             text += f", {self.options.judge_samples} verdicts"
         return f"{text}, {self.window} references at a time" if self.window else text
 
-    def _calls(self) -> str:
-        """Return how many model calls one answer takes if nothing fails, or the least and the most of them."""
+    def calls(self) -> tuple[int, int]:
+        """Return how many model calls one answer takes if nothing fails: the least and the most of them."""
         asked = sum(sum(layer.values()) for layer in self.layers)
         references = sum(self.layers[-1].values()) if self.layers else 0
         least, most = self._aggregator_calls(references)
-        least, most = asked + least - self._spared(references), asked + most
+        return asked + least - self._spared(references), asked + most
+
+    def _calls(self) -> str:
+        least, most = self.calls()
         return f"{least}" if least == most else f"{least} to {most}"
 
     def _spared(self, voters: int) -> int:

@@ -299,7 +299,8 @@ class _Run:
         call = next(call for call in calls if call["proposer"] == reference["proposer"])
         metadata = {"finish_reason": call["finish_reason"], "model_name": call["model"]}
         if self._context.on_chunk:
-            self._context.on_chunk(AIMessageChunk(content=reference["content"], response_metadata=dict(metadata)))
+            chunk = AIMessageChunk(content=reference["content"], response_metadata=dict(metadata))
+            await self._context.on_chunk(chunk)
         return AIMessage(content=reference["content"], response_metadata=metadata)
 
     def _has_room(self, calls: int) -> bool:

@@ -100,7 +100,7 @@ class Attempt:
                     raise asyncio.CancelledError
                 for ready in self._ready(chunk):
                     patience.reschedule(None)
-                    self._context.on_chunk(ready)  # type: ignore[misc]  # asked before
+                    await self._context.on_chunk(ready)  # type: ignore[misc]  # asked before
 
     def _stream(self, messages: Sequence[BaseMessage], child: RunnableConfig) -> Generator[AIMessageChunk]:
         """Yield a sync stream's chunks, the first when it says something."""

@@ -50,8 +50,9 @@ class CallContext:
     write: Callable[[Any], None] | None = None
     """Stream writer of the enclosing LangGraph node, if there is one."""
 
-    on_chunk: Callable[[AIMessageChunk], None] | None = None
-    """Takes the aggregator's chunks as they come; `None` asks it for a whole answer."""
+    on_chunk: Callable[[AIMessageChunk], Awaitable[None]] | None = None
+    """Takes the aggregator's chunks as they come, and has it wait for a caller who is behind with reading; `None` asks
+    it for a whole answer."""
 
     on_chunks: Callable[[Generator[AIMessageChunk], asyncio.Timeout], Awaitable[None]] | None = None
     """For a sync caller: reads a sync stream of the aggregator to its end; the timeout runs until its first chunk."""

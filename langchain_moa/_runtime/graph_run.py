@@ -26,6 +26,9 @@ from langchain_moa._runtime.sync_bridge import check_not_left_behind, in_thread,
 from langchain_moa._runtime.tracing import Audience, HandlerTypes, without
 from langchain_moa.exceptions import DeadlineError
 
+# Chunks that wait for a caller who is slow to read; then the aggregator's provider waits too.
+_MOST_UNREAD = 64
+
 
 @dataclass(kw_only=True, eq=False)
 class GraphRun:
@@ -79,7 +82,11 @@ class GraphRun:
     def _items(self, *, streaming: bool) -> Iterator[AIMessage]:
         """Run the graph out of the caller's thread; it is cancelled when the caller goes away."""
         items: SimpleQueue[Any] = SimpleQueue()
-        config = self._config(items.put, partial(self._draw, items)) if streaming else self._config()
+
+        async def hand_over(chunk: AIMessageChunk) -> None:
+            items.put(chunk)
+
+        config = self._config(hand_over, partial(self._draw, items)) if streaming else self._config()
         ends_at = None if self.deadline is None else monotonic() + self.deadline
         running = _outside().run(start, self.graph.ainvoke(self._input(), config))
         running.add_done_callback(items.put)
@@ -119,7 +126,13 @@ class GraphRun:
     async def _aitems(self, *, streaming: bool) -> AsyncGenerator[AIMessage]:
         """Run the graph in a task of its own, which is cancelled when the caller goes away."""
         items: asyncio.Queue[Any] = asyncio.Queue()
-        config = self._config(items.put_nowait if streaming else None)
+        room = asyncio.Semaphore(_MOST_UNREAD)
+
+        async def hand_over(chunk: AIMessageChunk) -> None:
+            await room.acquire()
+            items.put_nowait(chunk)
+
+        config = self._config(hand_over if streaming else None)
         task = asyncio.create_task(self.graph.ainvoke(self._input(), config), context=_outside())
         task.add_done_callback(items.put_nowait)
         loop = asyncio.get_running_loop()
@@ -127,6 +140,7 @@ class GraphRun:
         alarm = None if self.deadline is None else loop.call_at(ends_at, items.put_nowait, None)
         try:
             while isinstance(item := await items.get(), AIMessageChunk):
+                room.release()
                 if loop.time() >= ends_at:  # before a slow reader has come to the alarm
                     break
                 yield item
@@ -149,7 +163,7 @@ class GraphRun:
 
     def _config(
         self,
-        on_chunk: Callable[[AIMessageChunk], None] | None = None,
+        on_chunk: Callable[[AIMessageChunk], Awaitable[None]] | None = None,
         on_chunks: Callable[[Generator[AIMessageChunk], asyncio.Timeout], Awaitable[None]] | None = None,
     ) -> RunnableConfig:
         """Return the config of the graph's run: a child of the call's run, with only the handlers that look inside."""

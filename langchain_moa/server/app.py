@@ -7,22 +7,34 @@ from time import time
 from typing import TypeGuard
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from langchain_moa.server.admission_queue import AdmissionQueue
 from langchain_moa.server.api_errors import ApiError
+from langchain_moa.server.closing import Closing
 from langchain_moa.server.completions import ChatCompletions
+from langchain_moa.server.ignored import IGNORED_HEADER
 from langchain_moa.server.metrics import Metrics
 from langchain_moa.server.middleware.admission import Admit
 from langchain_moa.server.middleware.auth import RequireKey
 from langchain_moa.server.middleware.disconnects import CancelWhenGone
 from langchain_moa.server.middleware.observing import Observe
+from langchain_moa.server.openapi import document
 from langchain_moa.server.page import page_routes
 from langchain_moa.server.served import Served
+
+# What to use in place of other APIs, by their path.
+_LITELLM = "put LiteLLM's proxy in front: https://docs.litellm.ai/docs/simple_proxy"
+_INSTEAD = {
+    "completions": " Send the prompt to /v1/chat/completions, as messages of one user message.",
+    "messages": f" For clients of Anthropic's Messages API, {_LITELLM}.",
+    "embeddings": f" Mixtures have no embeddings; for one address of several APIs, {_LITELLM}.",
+}
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -35,6 +47,7 @@ def create_app(
     *,
     api_key: str | None = None,
     allow_overrides: bool = False,
+    max_calls: int = 64,
     allow_origins: Sequence[str] = (),
     max_concurrency: int = 64,
     max_queue: int = 256,
@@ -48,10 +61,11 @@ def create_app(
 
     Args:
         served: The mixtures to serve, by name. Default: the line-ups, and `moa-1` for the default line-up.
-        api_key: The key required as `Authorization: Bearer …`, except for the web page itself and `/healthz`.
-            Default: no key.
+        api_key: The key required as `Authorization: Bearer …`, except for the web page itself, `/health`,
+            `/healthz` and `/openapi.json`. Default: no key.
         allow_overrides: Let requests change the mixture: proposers, aggregator, time limits. Clients can then use any
             model that this process has a key for.
+        max_calls: Model calls that one request may make with a mixture of its own choice.
         allow_origins: Web origins that are allowed to call from a browser (CORS), or `*`. Default: none.
         max_concurrency: Requests answered at the same time. Each makes as many upstream calls as the mixture has
             members.
@@ -63,34 +77,42 @@ def create_app(
     """
     served = served or Served()
     queue = AdmissionQueue(max_concurrency=max_concurrency, max_queue=max_queue, queue_timeout=queue_timeout)
-    metrics = Metrics(queue)
+    metrics, closing = Metrics(queue), Closing()
     keyed = [Middleware(Observe, metrics=metrics), Middleware(RequireKey, api_key=api_key)]
     answering = [
         *keyed,
-        Middleware(CancelWhenGone, max_bytes=max_request_bytes),
+        Middleware(CancelWhenGone, max_bytes=max_request_bytes, closing=closing),
         Middleware(Admit, queue=queue),
     ]
-    completions = ChatCompletions(served, allow_overrides=allow_overrides, keep_alive=keep_alive)
+    completions = ChatCompletions(
+        served, allow_overrides=allow_overrides, max_calls=max_calls, keep_alive=keep_alive, closing=closing
+    )
+    description = JSONResponse(document(allow_overrides=allow_overrides))
     routes: list[BaseRoute] = [
         Route("/v1/chat/completions", completions.create, methods=["POST"], middleware=answering),
         Route("/v1/models", _list_models, middleware=keyed),
         Route("/v1/models/{name:path}", _retrieve_model, middleware=keyed),
         Route("/v1/{path:path}", _unknown, methods=_METHODS, middleware=keyed),
         Route("/metrics", _metrics, middleware=keyed),
-        Route("/healthz", _healthz),
+        Route("/health", _health),
+        Route("/healthz", _health),
+        Route("/openapi.json", lambda _: description),
     ]
     routes += [_guard(route, answering) if _costs_money(route) else route for route in page_routes()]
-    app = Starlette(routes=routes)
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_served})
+    # The redirect of `/metrics/` would go to whatever host the request names.
+    app.router.redirect_slashes = False
     if allow_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(allow_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["x-request-id", "retry-after", IGNORED_HEADER],
         )
     app.state.served = served
     app.state.metrics = metrics
+    app.state.closing = closing
     return app
 
 
@@ -128,10 +150,22 @@ def _metrics(request: Request) -> Response:
     return Response(exposition, media_type="text/plain; version=0.0.4")
 
 
-async def _healthz(_: Request) -> Response:
+async def _health(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+async def _not_served(_: Request, error: Exception) -> Response:
+    """Tell Starlette's own errors, such as of files that are not there, in OpenAI's shape too."""
+    assert isinstance(error, HTTPException)
+    return ApiError(error.status_code, error.detail, headers=error.headers).response()
 
 
 async def _unknown(request: Request) -> Response:
     place = f"{request.method} {request.url.path}"
-    raise ApiError(404, f"Unknown endpoint {place}; available are POST /v1/chat/completions and GET /v1/models.")
+    others = {route.matches(request.scope)[0]: route for route in request.app.routes if isinstance(route, Route)}
+    if other := others.get(Match.PARTIAL):
+        allowed = ", ".join(sorted(other.methods or ()))
+        raise ApiError(405, f"There is no {place}; this path takes {allowed}.", headers={"allow": allowed})
+    instead = _INSTEAD.get(request.path_params["path"].partition("/")[0], "")
+    available = "available are POST /v1/chat/completions and GET /v1/models."
+    raise ApiError(404, f"Unknown endpoint {place}; {available}{instead}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, Never
 
@@ -19,6 +20,7 @@ _SECONDS = 120
 # A small body can be expensive to process, which blocks the event loop for everyone.
 _MAX_DEPTH = 100
 _MAX_VALUES = 100_000
+_TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
@@ -46,15 +48,39 @@ def parse_json(body: bytes, headers: Headers) -> dict[str, Any]:
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "Send the body as JSON, with the header 'Content-Type: application/json'.")
     try:
-        fields = json.loads(body, parse_constant=_refuse_constant)
-        if b"\\ud" in body.lower():  # maybe a lone surrogate, which can't be sent to a provider
-            json.dumps(fields, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"The body is not valid JSON: {error}", code="invalid_json") from None
-    if not isinstance(fields, dict):
-        raise ApiError(400, "The body must be a JSON object.", code="invalid_json")
-    _check_size(fields)
-    return fields
+        return load_object(body.decode())
+    except TooComplexError as error:
+        raise ApiError(400, f"The body is too complex: {error}.", code="too_complex") from None
+    except ValueError as error:
+        raise ApiError(400, f"The body is not valid: {error}.", code="invalid_json") from None
+
+
+class TooComplexError(ValueError):
+    """JSON that has more values, or more levels, than this server takes."""
+
+
+def load_object(text: str, *, strict: bool = True) -> dict[str, Any]:
+    """Return a JSON object that can be sent to any provider.
+
+    Args:
+        text: JSON.
+        strict: Refuse line breaks and other control characters in strings, which models write.
+
+    Raises:
+        TooComplexError: It is too large or too deeply nested.
+        ValueError: It is not JSON, not an object, or has numbers or characters that JSON can't carry.
+    """
+    try:
+        value = json.loads(text, strict=strict, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise TooComplexError(_TOO_DEEP) from None
+    if not isinstance(value, dict):
+        msg = "it must be a JSON object"
+        raise ValueError(msg)
+    _check_size(value)
+    if "\\ud" in text.lower():  # maybe a lone surrogate, which can't be sent
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 async def _read(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
@@ -81,6 +107,13 @@ def _refuse_constant(name: str) -> Never:
     raise ValueError(msg)
 
 
+def _finite(number: str) -> float:
+    if math.isinf(value := float(number)):
+        msg = f"{number[:20]} is larger than any number of 64 bits"
+        raise ValueError(msg)
+    return value
+
+
 def _check_size(fields: dict[str, Any]) -> None:
     level: list[Any] = [fields]
     values = 0
@@ -88,10 +121,11 @@ def _check_size(fields: dict[str, Any]) -> None:
         level = [inner for value in level for inner in _inside(value)]
         values += len(level)
         if values > _MAX_VALUES:
-            raise ApiError(400, f"The body has more than {_MAX_VALUES} values.", code="too_complex")
+            msg = f"it has more than {_MAX_VALUES} values"
+            raise TooComplexError(msg)
         if not level:
             return
-    raise ApiError(400, f"The body is nested more than {_MAX_DEPTH} levels deep.", code="too_complex")
+    raise TooComplexError(_TOO_DEEP)
 
 
 def _inside(value: Any) -> Iterator[Any]:

@@ -18,8 +18,10 @@ from starlette.responses import Response
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.local import ChatLocal
 from langchain_moa.server.api_errors import ApiError, UnavailableModelError, UnknownModelError, explain
+from langchain_moa.server.closing import Closing
 from langchain_moa.server.encoding import Json
 from langchain_moa.server.exchange import Exchange, exchange
+from langchain_moa.server.overrides import check_calls
 from langchain_moa.server.requests import Completion, parse
 from langchain_moa.server.responses import CompletionStream, OpenAIResponse
 from langchain_moa.server.served import Served
@@ -29,10 +31,14 @@ from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, wi
 class ChatCompletions:
     """The handler of OpenAI's chat completions."""
 
-    def __init__(self, served: Served, *, allow_overrides: bool, keep_alive: float) -> None:
+    def __init__(
+        self, served: Served, *, allow_overrides: bool, max_calls: int, keep_alive: float, closing: Closing
+    ) -> None:
         self._served = served
         self._allow_overrides = allow_overrides
+        self._max_calls = max_calls
         self._keep_alive = keep_alive
+        self._closing = closing
 
     async def create(self, request: Request) -> Response:
         """Handle one request."""
@@ -40,6 +46,7 @@ class ChatCompletions:
         messages = asked.conversation()
         seen = exchange(request)
         seen.is_stream = bool(asked.stream)
+        seen.ignored = asked.ignored()
         model = await self._find(asked, seen)
         runnable, arguments = _bind(model, asked)
         config: RunnableConfig = {"metadata": asked.trace_metadata()}
@@ -49,7 +56,7 @@ class ChatCompletions:
             return Json(OpenAIResponse(model=asked.model).whole(answer))
         chunks = cast("AsyncGenerator[AIMessageChunk]", runnable.astream(messages, config, **arguments))
         stream = CompletionStream(OpenAIResponse(model=asked.model), include_usage=asked.include_usage)
-        events = _events(with_keep_alive(chunks, self._keep_alive), stream, seen)
+        events = _events(with_keep_alive(chunks, self._keep_alive, closing=self._closing), stream, seen)
         # Errors before the first event are sent with their HTTP status.
         return EventStream(await anext(events), events)
 
@@ -61,7 +68,9 @@ class ChatCompletions:
         if not overrides:
             return await asyncio.to_thread(self._served.model, asked.model)
         try:
-            return await asyncio.to_thread(self._served.variant, asked.model, overrides)
+            variant = await asyncio.to_thread(self._served.variant, asked.model, overrides)
+            check_calls(variant, self._served.model(asked.model), self._max_calls)
+            return variant
         except (UnknownModelError, UnavailableModelError):
             raise
         except (ValueError, ImportError, OpenAIError) as error:
@@ -78,7 +87,7 @@ def _bind(model: ChatMoA, asked: Completion) -> tuple[Runnable[LanguageModelInpu
     if not asked.tools:
         return model, arguments
     try:
-        return model.bind_tools(asked.tools, **asked.tool_arguments()), arguments
+        return model.bind_tools(asked.functions(), **asked.tool_arguments()), arguments
     except NotImplementedError:
         text = f"tools: the aggregator of {asked.model!r} can't call tools; choose another model."
         raise ApiError(400, text, code="unsupported_value", param="tools") from None

@@ -40,6 +40,9 @@ class Exchange:
     """Whether the request changes the mixture; proposer names are then chosen by the client."""
 
     is_stream: bool = False
+    ignored: list[str] = field(default_factory=list)
+    """The request's fields that have no effect, as the response's headers tell."""
+
     first_token_seconds: float | None = None
     usage: UsageMetadata | None = None
     cost: float | None = None

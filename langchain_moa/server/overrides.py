@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from langchain_moa._models.description import Description
+from langchain_moa.chat_models import ChatMoA
 from langchain_moa.options import MoAOptions
 
 # Limits for requested mixtures: a graph with thousands of members takes minutes and gigabytes to build.
@@ -14,6 +16,9 @@ _MAX_PROPOSERS = 32
 
 
 def _check_model(spec: str) -> str:
+    if not spec or not spec.isprintable() or spec != spec.strip(" :/"):
+        msg = f"Model {spec!r} is no name: write 'provider:model', or the id of a model on Together."
+        raise ValueError(msg)
     # Opening it would disclose whether the file exists.
     if spec.lower().endswith(".gguf"):
         msg = f"Model {spec!r} is a file on the server, which requests can't name."
@@ -26,7 +31,8 @@ def _check_layer(proposers: list[str | dict[str, Any]]) -> list[str | dict[str, 
     for proposer in proposers:
         model = proposer.get("model") if isinstance(proposer, dict) else proposer
         samples = proposer.get("samples") if isinstance(proposer, dict) else 1
-        _check_model(model if isinstance(model, str) else "")
+        if isinstance(model, str):
+            _check_model(model)
         count += samples if isinstance(samples, int) else 1
     if count > _MAX_PROPOSERS:
         msg = f"A layer of {count} proposers, samples included, is too large: at most {_MAX_PROPOSERS}."
@@ -39,6 +45,18 @@ _Layer = Annotated[list[str | dict[str, Any]], AfterValidator(_check_layer)]
 
 def _option(name: str, **limits: Any) -> Any:
     return Field(default=None, description=MoAOptions.model_fields[name].description, **limits)
+
+
+def check_calls(variant: ChatMoA, served: ChatMoA, most: int) -> None:
+    """Refuse a mixture of the request's choice that makes too many calls for one answer.
+
+    Raises:
+        ValueError: It may make more than `most`, and more than the served mixture itself.
+    """
+    calls = Description.of(variant).calls()[1]
+    if calls > max(most, Description.of(served).calls()[1]):
+        msg = f"This mixture makes up to {calls} calls; one request may make {most} (--max-calls)."
+        raise ValueError(msg)
 
 
 class Overrides(BaseModel):

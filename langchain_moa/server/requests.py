@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from langchain_core.messages import BaseMessage, convert_to_messages
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from langchain_core.messages import BaseMessage
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 
-from langchain_moa.server.api_errors import ApiError, field_error
+from langchain_moa._runtime.call_arguments import check_question
+from langchain_moa.server.api_errors import ApiError, malformed
 from langchain_moa.server.body import parse_json
+from langchain_moa.server.ignored import Ignored, ignored_fields
+from langchain_moa.server.messages import Message, to_langchain
 from langchain_moa.server.overrides import Overrides
 
 # Parameters of OpenAI's or Together's API that are not supported, and why.
@@ -20,14 +23,10 @@ _UNSUPPORTED = {
     "function_call": "use tool_choice instead",
     "functions": "use tools instead",
     "moderation": "this server has no moderation",
-    "prediction": "the aggregator writes its answer from the references",
     "prompt": "use messages instead",
     "safety_model": "this server has no moderation",
     "web_search_options": "give tools to the mixture's proposers instead",
 }
-# Other message fields belong to responses, and clients send them back unchanged; they are ignored.
-_MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
-_BLOCKS = ("text", "image_url", "file", "refusal")
 
 # A small body can be expensive to process, which blocks the event loop for everyone.
 _MAX_MESSAGES = 2048
@@ -35,17 +34,27 @@ _MAX_PARTS = 2048
 _MAX_TOOLS = 128
 
 
+def _whole(number: Any) -> Any:
+    # JSON has one kind of number: languages without integers send 100.0.
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# Of 64 bits, as providers take them.
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(_whole)]
+Positive = Annotated[int, Field(ge=1, lt=2**63), BeforeValidator(_whole)]
+
+
 class Sampling(BaseModel):
     """Request fields that are passed to the aggregator under the same name."""
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
-    seed: int | None = None
+    seed: Whole | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
-    logprobs: bool | int | None = None
-    top_logprobs: int | None = None
+    logprobs: bool | Whole | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
     service_tier: str | None = None
@@ -55,30 +64,61 @@ class Sampling(BaseModel):
 class ProviderSampling(BaseModel):
     """Request fields of Together and llama.cpp beyond OpenAI's, passed on in `extra_body`."""
 
-    top_k: int | None = None
+    top_k: Whole | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
 
 
-class Completion(Overrides, Sampling, ProviderSampling):
-    """The body of `POST /v1/chat/completions`. `null` means not given."""
+class Function(BaseModel):
+    """A function that the aggregator may call."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    """As a JSON schema."""
+    strict: bool | None = None
+
+
+class Tool(BaseModel):
+    """A tool, of which this server knows functions."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    type: Literal["function"]
+    function: Function
+
+
+class StreamOptions(BaseModel):
+    """How an answer is streamed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    include_usage: bool | None = None
+    """Whether a stream ends with a usage chunk."""
+    include_obfuscation: Any = Field(default=None, description="Taken without effect: there is no padding to hide.")
+    continuous_usage_stats: Any = Field(default=None, description="Taken without effect: usage comes at the end.")
+
+
+class Completion(Overrides, Sampling, ProviderSampling, Ignored):
+    """The body of `POST /v1/chat/completions`. `null` means not given."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
     model: str = Field(max_length=256)
-    messages: list[dict[str, Any]] = Field(min_length=1, max_length=_MAX_MESSAGES)
+    messages: list[Message] = Field(min_length=1, max_length=_MAX_MESSAGES)
     stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = Field(default=None, max_length=_MAX_TOOLS)
+    stream_options: StreamOptions | None = None
+    tools: list[Tool] | None = Field(default=None, max_length=_MAX_TOOLS)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
     stop: str | list[str] | None = None
-    n: int | None = None
+    n: Whole | None = None
     modalities: list[str] | None = None
-    store: bool | None = None
     user: str | None = None
     safety_identifier: str | None = None
     metadata: dict[str, str] | None = None
@@ -86,7 +126,7 @@ class Completion(Overrides, Sampling, ProviderSampling):
     @property
     def include_usage(self) -> bool:
         """Whether a stream ends with a usage chunk."""
-        return bool((self.stream_options or {}).get("include_usage"))
+        return bool(self.stream_options and self.stream_options.include_usage)
 
     def arguments(self) -> dict[str, Any]:
         """Return the aggregator's call-time arguments, except tools, response format and provider-specific ones."""
@@ -105,6 +145,10 @@ class Completion(Overrides, Sampling, ProviderSampling):
         """Return the further arguments of `bind_tools`."""
         return self.model_dump(include={"tool_choice", "parallel_tool_calls"}, exclude_none=True)
 
+    def functions(self) -> list[dict[str, Any]]:
+        """Return the tools as they were sent."""
+        return [tool.model_dump(exclude_unset=True) for tool in self.tools or ()]
+
     def overrides(self) -> dict[str, Any]:
         """Return the options of the mixture that the request changes."""
         return self.model_dump(include=set(Overrides.model_fields), exclude_none=True)
@@ -118,9 +162,20 @@ class Completion(Overrides, Sampling, ProviderSampling):
         """Return the messages.
 
         Raises:
-            ApiError: A message is malformed or has unsupported content.
+            ApiError: The question is empty.
         """
-        return [_to_message(place, message) for place, message in enumerate(self.messages)]
+        messages = list(map(to_langchain, self.messages))
+        try:
+            check_question(messages[-1])
+        except ValueError as error:
+            raise _invalid("messages", f"messages: {error}", code="invalid_value") from None
+        return messages
+
+    def ignored(self) -> list[str]:
+        """Return the names of the fields that have no effect."""
+        without_tools = [] if self.tools else sorted(self.tool_arguments())
+        others = sorted(self.stream_options.model_fields_set - {"include_usage"}) if self.stream_options else []
+        return [*ignored_fields(self), *without_tools, *(f"stream_options.{name}" for name in others)]
 
 
 def parse(body: bytes, headers: Headers, *, allow_overrides: bool) -> Completion:
@@ -136,7 +191,7 @@ def parse(body: bytes, headers: Headers, *, allow_overrides: bool) -> Completion
     try:
         asked = Completion.model_validate(fields)
     except ValidationError as error:
-        raise _malformed(error) from None
+        raise malformed(error, fields) from None
     _check_supported(asked)
     if (changes := asked.overrides()) and not allow_overrides:
         names = ", ".join(changes)
@@ -146,50 +201,17 @@ def parse(body: bytes, headers: Headers, *, allow_overrides: bool) -> Completion
 
 
 def _check_supported(asked: Completion) -> None:
-    contents = (message.get("content") for message in asked.messages)
-    if (parts := sum(len(content) for content in contents if isinstance(content, list))) > _MAX_PARTS:
+    if (parts := sum(len(message.content) for message in asked.messages if isinstance(message.content, list))) > (
+        _MAX_PARTS
+    ):
         text = f"messages have {parts} content parts; this server takes {_MAX_PARTS}."
         raise _invalid("messages", text, code="invalid_value")
     if asked.n not in (None, 1):
         raise _invalid("n", f"n is {asked.n}; a mixture gives one answer, ask {asked.n} times.")
     if asked.modalities not in (None, ["text"]):
         raise _invalid("modalities", f"modalities is {asked.modalities!r}; a mixture answers in text only.")
-    if asked.store:
-        raise _invalid("store", "store is not supported: nothing is kept here.")
-    if not asked.tools and asked.tool_arguments():
-        param = next(iter(asked.tool_arguments()))
-        raise _invalid(param, f"{param} needs tools.", code="invalid_value")
-    for place, tool in enumerate(asked.tools or []):
-        function = tool.get("function")
-        if tool.get("type") != "function" or not isinstance(function, dict) or not function.get("name"):
-            raise _invalid(f"tools.{place}", f"tools.{place} must be a function with a name.", code="invalid_value")
-
-
-def _to_message(place: int, message: dict[str, Any]) -> BaseMessage:
-    where = f"messages.{place}"
-    content = message.get("content")
-    for block in content if isinstance(content, list) else []:
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind not in _BLOCKS:
-            known = ", ".join(_BLOCKS)
-            raise _invalid(where, f"{where} has content of type {kind!r}; this server takes {known}.")
-    if not isinstance(content, str | list | None):
-        raise _invalid(where, f"{where}: content must be text or a list of content parts.", code="invalid_value")
-    known_fields = {name: message[name] for name in _MESSAGE_FIELDS if message.get(name) is not None}
-    try:
-        return convert_to_messages([{"content": "", **known_fields}])[0]
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        # LangChain adds a page of its documentation to some of them.
-        reason = str(error).partition("\nFor troubleshooting")[0].strip()
-        raise _invalid(where, f"{where} is malformed: {type(error).__name__}: {reason}", code="invalid_value") from None
-
-
-def _malformed(error: ValidationError) -> ApiError:
-    first = error.errors(include_context=False, include_url=False)[0]
-    param = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return _invalid(param, f"{param} is not known to this server.", code="unknown_parameter")
-    return _invalid(param, field_error(first["loc"], first["msg"]), code="invalid_value")
+    if not asked.tools and asked.tool_choice not in (None, "auto", "none"):
+        raise _invalid("tool_choice", "tool_choice needs tools.", code="invalid_value")
 
 
 def _invalid(param: str, message: str, *, code: str = "unsupported_value") -> ApiError:

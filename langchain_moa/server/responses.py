@@ -12,6 +12,7 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_moa.server.api_errors import error_types
 from langchain_moa.server.streaming import DONE, to_event
 
 # OpenAI's finish reasons, and those of Anthropic and Google.
@@ -47,7 +48,7 @@ class OpenAIResponse:
             "logprobs": answer.response_metadata.get("logprobs"),
             "finish_reason": _ending(finish_reason(answer.response_metadata), has_calls=bool(calls)),
         }
-        account = {"moa": _without_texts(answer.response_metadata["moa"])}
+        account = {"moa": to_account(answer.response_metadata["moa"])}
         return self._object("chat.completion", choices=[choice], usage=_to_usage(answer.usage_metadata), **account)
 
     def chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class CompletionStream:
     def end(self) -> bytes:
         """Return the last events: finish reason with data about all calls, usage, and `[DONE]`."""
         reason = _ending(self._finish_reason, has_calls=self._calls_begun > 0)
-        last = {**self._response.chunk(self._opening, finish_reason=reason), "moa": _without_texts(self.account)}
+        last = {**self._response.chunk(self._opening, finish_reason=reason), "moa": to_account(self.account)}
         usage = to_event(self._response.usage(self._last.usage_metadata)) if self._include_usage else b""
         return to_event(last) + usage + DONE
 
@@ -180,12 +181,15 @@ def _to_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
     }
 
 
+def to_account(moa: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field `moa` of a response: the metadata without the texts of models and providers."""
+    account: dict[str, Any] = _without_texts(error_types(moa))
+    return account
+
+
 def _without_texts(account: Any) -> Any:
-    """Remove texts of models and providers from `moa` metadata; errors are reduced to their type."""
+    """Remove texts of models from `moa` metadata."""
     if isinstance(account, Mapping):
         kept = {name: value for name, value in account.items() if name not in ("text", "analysis")}
-        return {
-            name: value.partition(":")[0] if name == "error" and isinstance(value, str) else _without_texts(value)
-            for name, value in kept.items()
-        }
+        return {name: _without_texts(value) for name, value in kept.items()}
     return [_without_texts(item) for item in account] if isinstance(account, list) else account

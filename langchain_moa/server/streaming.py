@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from langchain_moa.server.closing import Closing, closing_error
 from langchain_moa.server.encoding import to_json
 
 _Item = TypeVar("_Item")
@@ -17,15 +18,30 @@ _Item = TypeVar("_Item")
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
 
+# Items that wait for a client who is slow to read; then the model waits too.
+_MOST_UNREAD = 64
+
 
 def to_event(data: Any) -> bytes:
     """Return a server-sent event with JSON data."""
     return b"data: " + to_json(data) + b"\n\n"
 
 
-async def with_keep_alive(items: AsyncGenerator[_Item], seconds: float) -> AsyncGenerator[_Item | None]:
-    """Yield the items as they arrive, and `None` whenever none arrived for `seconds`."""
-    queue: asyncio.Queue[_Item | asyncio.Task[None] | None] = asyncio.Queue()
+async def with_keep_alive(
+    items: AsyncGenerator[_Item], seconds: float, *, closing: Closing
+) -> AsyncGenerator[_Item | None]:
+    """Yield the items as they arrive, and `None` whenever none arrived for `seconds`.
+
+    Args:
+        items: They are asked for only as fast as they are read here.
+        seconds: Between two signs of life.
+        closing: Set when the server ends.
+
+    Raises:
+        ApiError: `closing` was set before the last item.
+    """
+    queue: asyncio.Queue[_Item | asyncio.Task[Any] | None] = asyncio.Queue()
+    room = asyncio.Semaphore(_MOST_UNREAD)
     loop = asyncio.get_running_loop()
     latest = loop.time()
 
@@ -34,6 +50,7 @@ async def with_keep_alive(items: AsyncGenerator[_Item], seconds: float) -> Async
         async with aclosing(items):
             async for item in items:
                 latest = loop.time()
+                await room.acquire()
                 queue.put_nowait(item)
 
     async def beat() -> None:
@@ -43,19 +60,26 @@ async def with_keep_alive(items: AsyncGenerator[_Item], seconds: float) -> Async
             await asyncio.sleep(latest + seconds - loop.time())
             if loop.time() >= latest + seconds:
                 latest = loop.time()
-                queue.put_nowait(None)
+                if queue.empty():  # else the reader is behind
+                    queue.put_nowait(None)
 
     # One task for all items: a generator must not change its context in the middle.
-    pumping, beating = asyncio.create_task(pump()), asyncio.create_task(beat())
-    pumping.add_done_callback(queue.put_nowait)
+    pumping, closed = asyncio.create_task(pump()), asyncio.create_task(closing.wait())
+    tasks = [pumping, closed, asyncio.create_task(beat())]
+    for task in (pumping, closed):
+        task.add_done_callback(queue.put_nowait)
     try:
         while not isinstance(item := await queue.get(), asyncio.Task):
+            if item is not None:
+                room.release()
             yield item
+        if item is closed:
+            raise closing_error()
         await item  # re-raises its error, if any
     finally:
-        pumping.cancel()
-        beating.cancel()
-        await asyncio.wait([pumping, beating])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 class EventStream(Response):

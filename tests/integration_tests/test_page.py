@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from langchain_moa import ChatMoA
+from langchain_moa import ChatMoA, Proposer
 from langchain_moa.server.app import create_app
 from langchain_moa.server.served import Served
 from tests.chromium import needs_chromium
@@ -153,13 +153,13 @@ def test_the_account_tells_the_cost_and_what_a_budget_left_out(open_page, togeth
     expect(page.locator(".turn")).to_contain_text("The budget is reached: layer 2 was left out.")
 
 
-def test_a_proposer_that_fails_is_named_with_its_cause_and_the_others_go_on(open_page, together):
+def test_a_proposer_that_fails_is_named_with_its_error_and_the_others_go_on(open_page, together):
     together({**REPLIES, "lab/b": Reply(status=400, error="no such thing")})
     page = open_page()
     ask(page)
     finished(page)
     expect(card(page, "b")).to_have_attribute("data-status", "failed")
-    expect(card(page, "b")).to_contain_text("no such thing")
+    expect(card(page, "b")).to_contain_text("OpenAIInvalidRequestError")
     expect(page.locator(".turn .node[data-status=failed]")).to_contain_text("b")
     expect(page.get_by_label("Answer", exact=True)).to_contain_text("from 2 references")
     expect(page.locator(".answer .text")).to_have_text("The answer.")
@@ -265,6 +265,29 @@ def test_what_models_write_is_markdown_that_can_do_nothing(open_page, together):
             place.get_by_text(harmless, exact=True).click()
     assert page.evaluate("window.hacked") is None
     assert page.url.endswith("/")
+
+
+def test_names_errors_and_questions_can_do_nothing_either(open_page, together):
+    bad = '<img src=x onerror="window.hacked = 1">'
+    together(lambda body: Reply(status=400, error=bad) if body["model"] == "lab/b" else "42")
+    served = ChatMoA(
+        proposers=[
+            Proposer(model="lab/a", name=bad),
+            Proposer(model="lab/b", name="</script><script>hacked=2</script>"),
+        ],
+        aggregator=f"lab/{bad}",
+    )
+    failing = ChatMoA(proposers=["lab/b"], aggregator="lab/b")
+    page = open_page({"moa-1": served, bad: failing})
+    ask(page, bad)
+    finished(page)
+    expect(page.locator(".turn")).to_contain_text(bad)
+    page.get_by_label("Line-up").select_option(bad)
+    ask(page, "javascript:window.hacked=3")
+    expect(page.locator(".turn > .problem").last).to_contain_text(bad)
+    finished(page)
+    expect(page.locator("img[onerror], .turn script")).to_have_count(0)
+    assert page.evaluate("window.hacked") is None
 
 
 def test_the_policy_stops_what_would_get_past_the_sanitiser(open_page, together, complaints):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -254,15 +255,25 @@ def test_a_signal_lets_running_answers_finish(serve, stop):
     assert served.process.returncode == {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}[stop]
 
 
-def test_an_answer_that_takes_too_long_is_ended_at_shutdown(serve):
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_that_takes_too_long_is_told_so_at_shutdown(serve, stream):
     replies = {"x/a": "A.", "x/b": "B.", "x/c": Reply(text="begun but", gate=threading.Event())}
-    with OpenAIServer(replies) as upstream:
+    with OpenAIServer(replies) as upstream, ThreadPoolExecutor(1) as pool:
         served = serve(*MIXTURE, "--shutdown-timeout", "1", upstream=upstream)
-        stream = iter(served.openai().chat.completions.create(model="moa-1", messages=QUESTION, stream=True))
-        next(stream)
+        create = served.openai().chat.completions.create
+        if stream:
+            chunks = iter(create(model="moa-1", messages=QUESTION, stream=True))
+            assert next(chunks).choices[0].delta.content == "begun"
+            asked = pool.submit(next, chunks)
+        else:
+            asked = pool.submit(create, model="moa-1", messages=QUESTION)
+            upstream.wait_for(lambda: len(upstream.requests) == 3)
         log = served.end()
+        with pytest.raises(openai.APIError, match="The server is shutting down") as told:
+            asked.result()
         upstream.wait_for(lambda: upstream.closed_by_client == ["x/c"])
-    assert any("timeout graceful shutdown exceeded" in line["event"] for line in log)
+    assert told.value.code == "shutting_down"
+    assert [line["error"] for line in log if line["event"] == "request"] == ["shutting_down"]
 
 
 def test_the_log_is_json_without_what_was_said(serve, upstream):

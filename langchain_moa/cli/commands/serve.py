@@ -40,6 +40,12 @@ def serve(
             help="Let requests change the mixture. Clients can then use any model that your keys pay for.",
         ),
     ] = False,
+    max_calls: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Model calls that one request may make with --allow-overrides.", rich_help_panel=_LIMITS
+        ),
+    ] = 64,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,6 +74,15 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = 10,
+    write_timeout: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Time after which a client that reads nothing of its answer is dropped.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 60,
     shutdown_timeout: Annotated[
         int,
         typer.Option(
@@ -94,6 +109,7 @@ def serve(
         Served({DEFAULT: mixture.build(), **{name: mixture.of(name).build() for name in mixture.config.mixtures}}),
         api_key=api_key or None,
         allow_overrides=allow_overrides,
+        max_calls=max_calls,
         allow_origins=allow_origin or (),
         max_concurrency=max_concurrency,
         max_queue=max_queue,
@@ -103,7 +119,7 @@ def serve(
     )
     if not api_key:
         _refuse_other_hosts(app, host)
-    _run(app, host, port, shutdown_timeout)
+    _run(app, host, port, write_timeout=write_timeout, shutdown_timeout=shutdown_timeout)
 
 
 def _is_loopback(host: str) -> bool:
@@ -141,30 +157,18 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _run(app: Starlette, host: str, port: int, shutdown_timeout: int) -> None:
+def _run(app: Starlette, host: str, port: int, *, write_timeout: float, shutdown_timeout: int) -> None:
     """Serve until a signal, then finish running requests."""
-    import uvicorn
-
     from langchain_moa.server.logs import configure_logs
+    from langchain_moa.server.serving import create_server
 
     with _listen(host, port) as listening:
         configure_logs()
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            http="h11",  # the other parser, httptools, takes headers of any size
-            ws="none",
-            lifespan="off",
-            # Longer than clients and proxies keep an idle connection, so that they don't send into a closed one.
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=shutdown_timeout,
-        )
+        server = create_server(app, write_timeout=write_timeout, shutdown_timeout=shutdown_timeout)
         # Objects loaded so far live as long as the server: not collecting them saves a fifth of a call's CPU.
         gc.collect()
         gc.freeze()
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
         typer.echo(f"moa serves {address}/v1 and a page to look inside at {address}/", err=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])

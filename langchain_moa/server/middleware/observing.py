@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langchain_moa.server.exchange import CLIENT_GONE, Exchange
+from langchain_moa.server.ignored import IGNORED_HEADER
 from langchain_moa.server.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Observe:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seen.status, seen.is_begun = message["status"], True
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", seen.id.encode())]
+                message["headers"] = [*message.get("headers", []), *_headers(seen)]
             await send(message)
 
         try:
@@ -51,3 +52,10 @@ class Observe:
             self._metrics.count(seen)
             place = {"method": scope["method"], "path": scope["path"]}
             logger.info("request", extra={"fields": {**place, **seen.as_log()}})
+
+
+def _headers(seen: Exchange) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-request-id", seen.id.encode())]
+    if seen.ignored:
+        headers.append((IGNORED_HEADER.encode(), ", ".join(seen.ignored).encode("latin-1", "replace")))
+    return headers

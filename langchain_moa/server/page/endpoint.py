@@ -33,7 +33,8 @@ async def ask(request: Request) -> Response:
     model = await _find(request, asked.model)
     seen = exchange(request)
     seen.is_stream = True
-    events = _encoded(with_keep_alive(watch(model, messages), _KEEP_ALIVE_SECONDS), seen)
+    happenings = with_keep_alive(watch(model, messages), _KEEP_ALIVE_SECONDS, closing=request.app.state.closing)
+    events = _encoded(happenings, seen)
     return EventStream(await anext(events), events)
 
 

@@ -33,6 +33,10 @@ _SCRIPT = {".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; ch
 class PageFiles(StaticFiles):
     """Serves the files of a folder."""
 
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Return where a file is, if it is there. A path with a null byte is an error in older Starlettes (0.46)."""
+        return ("", None) if "\0" in path else super().lookup_path(path)
+
     def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
         """Return the response for a file, or 304 if it has not changed."""
         response = super().file_response(full_path, *args, **kwargs)

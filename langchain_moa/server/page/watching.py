@@ -11,6 +11,7 @@ from langchain_core.runnables.schema import StreamEvent
 
 from langchain_moa._messages.answers import total_usage
 from langchain_moa.chat_models import ChatMoA
+from langchain_moa.server.api_errors import error_types
 from langchain_moa.server.responses import finish_reason
 
 Event = dict[str, Any]
@@ -45,7 +46,7 @@ async def watch(model: ChatMoA, messages: Sequence[BaseMessage]) -> AsyncGenerat
             data: dict[str, Any] = dict(happening["data"])
             match happening["event"]:
                 case "on_custom_event":
-                    yield {"event": happening["name"].removeprefix("moa_"), **data}
+                    yield {"event": happening["name"].removeprefix("moa_"), **error_types(data)}
                 case "on_chat_model_stream" if text := data["chunk"].text:
                     yield {"event": "token", "text": text}
                 case "on_chat_model_end":
@@ -53,5 +54,5 @@ async def watch(model: ChatMoA, messages: Sequence[BaseMessage]) -> AsyncGenerat
 
 
 def _account(answer: AIMessage) -> dict[str, Any]:
-    moa = answer.response_metadata["moa"]
+    moa = error_types(answer.response_metadata["moa"])
     return {"moa": moa, "usage": total_usage(moa), "finish_reason": finish_reason(answer.response_metadata)}

@@ -23,10 +23,10 @@ HELLO = {"model": "moa-1", "messages": [{"role": "user", "content": "Hello?"}]}
 
 
 @contextmanager
-def running(app: ASGIApp) -> Iterator[httpx.Client]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+def running(app: ASGIApp, server: uvicorn.Server | None = None) -> Iterator[httpx.Client]:
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listening:
         config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", timeout_graceful_shutdown=2)
-        server = uvicorn.Server(config)
+        server = server or uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -28,7 +28,8 @@ def test_the_right_key_opens_everything(serve, key):
 
 def test_health_and_the_page_itself_need_no_key(serve):
     client = serve(api_key="right")
-    assert client.get("/healthz").status_code == 200
+    for path in ("/health", "/healthz", "/openapi.json"):
+        assert client.get(path).status_code == 200
     assert client.get("/").status_code != 401
 
 
@@ -42,3 +43,12 @@ def test_web_pages_may_ask_only_where_that_is_allowed(serve):
     assert "access-control-allow-origin" not in serve().options(path, headers=headers).headers
     allowed = serve(allow_origins=["https://example.com"], api_key="right").options(path, headers=headers)
     assert allowed.headers["access-control-allow-origin"] == "https://example.com"
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/metrics/", "/v1/models/", "/page", "/health/", "/inside/"])
+@pytest.mark.parametrize("key", [None, "right"])
+def test_nobody_is_sent_to_the_host_that_a_request_names(serve, path, key):
+    headers = {"host": "evil.example", "authorization": f"Bearer {key}"}
+    response = serve(api_key=key).get(path, headers=headers)
+    assert response.status_code == 404
+    assert "evil.example" not in f"{response.headers} {response.text}"

@@ -265,3 +265,11 @@ def test_the_models_are_listed_and_found(serve):
 
 def test_it_says_that_it_is_healthy(serve):
     assert serve().get("/healthz").json() == {"status": "ok"}
+
+
+def test_fields_without_effect_are_named_in_a_header(serve):
+    client = serve()
+    response = client.post("/v1/chat/completions", json={**HELLO, "store": True, "provider": {"sort": "price"}})
+    assert response.status_code == 200
+    assert response.headers["x-moa-ignored"] == "provider, store"
+    assert "x-moa-ignored" not in client.post("/v1/chat/completions", json=HELLO).headers

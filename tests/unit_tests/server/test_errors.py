@@ -172,11 +172,39 @@ def test_a_model_of_the_requests_choice_whose_key_is_missing_is_refused(serve):
 
 
 def test_an_unknown_path_says_what_there_is(serve):
-    client = serve()
-    path = "/v1/chat/completions"
-    for response in (client.post("/v1/embeddings", json={}), client.get(path), client.put(path), client.delete(path)):
-        assert response.status_code == 404
-        assert "POST /v1/chat/completions" in response.json()["error"]["message"]
+    response = serve().post("/v1/audio/speech", json={})
+    assert response.status_code == 404
+    assert "POST /v1/chat/completions" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("PUT", "/v1/chat/completions", "POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/v1/models/moa-1", "GET, HEAD"),
+    ],
+)
+def test_another_method_says_which_one_to_use(serve, method, path, allowed):
+    response = serve().request(method, path)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    assert response.json()["error"]["message"].endswith(f"this path takes {allowed}.")
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/v1/completions", "Send the prompt to /v1/chat/completions"),
+        ("/v1/messages", "put LiteLLM's proxy in front"),
+        ("/v1/messages/count_tokens", "put LiteLLM's proxy in front"),
+        ("/v1/embeddings", "Mixtures have no embeddings"),
+    ],
+)
+def test_other_apis_are_not_found_and_say_what_to_use_instead(serve, path, says):
+    response = serve().post(path, json={})
+    assert response.status_code == 404
+    assert says in response.json()["error"]["message"]
 
 
 def test_a_request_that_is_refused_says_which_field_it_is(serve):

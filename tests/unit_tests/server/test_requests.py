@@ -88,7 +88,6 @@ REFUSED = {
     "audio": ({"audio": {}}, "audio", "audio is not supported: a mixture answers in text only."),
     "modalities": ({"modalities": ["audio"]}, "modalities", "modalities is ['audio']; a mixture answers in text only."),
     "functions": ({"functions": []}, "functions", "functions is not supported: use tools instead."),
-    "store": ({"store": True}, "store", "store is not supported: nothing is kept here."),
     "unknown": ({"foo": 1}, "foo", "foo is not known to this server."),
     "no messages": ({"messages": []}, "messages", "messages: List should have at least 1 item"),
     "no model": ({"model": None}, "model", "model: Field required"),
@@ -116,19 +115,48 @@ REFUSED = {
         "rounds",
         "rounds: requests can't change the mixture on this server unless it is started with ",
     ),
-    "tool choice alone": ({"tool_choice": "auto"}, "tool_choice", "tool_choice needs tools."),
-    "tool": ({"tools": [{"type": "custom"}]}, "tools.0", "tools.0 must be a function with a name."),
-    "sound": ({"messages": [{"role": "user", "content": [BLOCK]}]}, "messages.0", "messages.0 has content of "),
-    "content": ({"messages": [{"role": "user", "content": 5}]}, "messages.0", "messages.0: content must be text or a"),
-    "role": ({"messages": [USER, {"role": "x", "content": "y"}]}, "messages.1", "messages.1 is malformed: Value"),
-    "no role": ({"messages": [{"content": "y"}]}, "messages.0", "messages.0 is malformed: ValueError: "),
-    "no call id": ({"messages": [{"role": "tool", "content": "y"}]}, "messages.0", "messages.0 is malformed: "),
-    "broken call": (
-        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]},
-        "messages.0",
-        "messages.0 is malformed: ",
+    "tool choice alone": ({"tool_choice": "required", "tools": []}, "tool_choice", "tool_choice needs tools."),
+    "tool": ({"tools": [{"type": "custom"}]}, "tools.0.type", "tools.0.type: Input should be 'function'"),
+    "nameless tool": (
+        {"tools": [{"type": "function", "function": {}}]},
+        "tools.0.function.name",
+        "tools.0.function.name: Fi",
     ),
-    "calls that are none": ({"messages": [{"role": "assistant", "tool_calls": "x"}]}, "messages.0", "messages.0 is ma"),
+    "sound": (
+        {"messages": [{"role": "user", "content": [BLOCK]}]},
+        "messages.0.content.0",
+        "messages.0.content.0: Input tag 'input_audio'",
+    ),
+    "content": (
+        {"messages": [{"role": "user", "content": 5}]},
+        "messages.0.content",
+        "messages.0.content: content must be text or a",
+    ),
+    "role": (
+        {"messages": [USER, {"role": "x", "content": "y"}]},
+        "messages.1",
+        "messages.1: Input tag 'x' found using 'role' does not match",
+    ),
+    "no role": (
+        {"messages": [{"content": "y"}]},
+        "messages.0",
+        "messages.0: Unable to extract tag using discriminator 'role'",
+    ),
+    "no call id": (
+        {"messages": [{"role": "tool", "content": "y"}]},
+        "messages.0.tool_call_id",
+        "messages.0.tool_call_id: Field required",
+    ),
+    "broken call": (
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{"}}]}]},
+        "messages.0.tool_calls.0.function.arguments",
+        "arguments must be a JSON object: Expecting property name enclosed in double quotes",
+    ),
+    "calls that are none": (
+        {"messages": [{"role": "assistant", "tool_calls": "x"}]},
+        "messages.0.tool_calls",
+        "messages.0.tool_calls: Input should be a valid list",
+    ),
 }
 
 
@@ -142,11 +170,22 @@ def test_what_is_not_supported_is_refused_by_name(fields, param, message):
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[]", b"null", b"\xff", b'{"user": "\\ud83d"}', b'{"seed": NaN}', b'{"a": -Infinity}', b"[" * 100_000],
+    [
+        b"{",
+        b"[]",
+        b'{"temperature": 1e999}',
+        b'{"messages": [{"n": -1e400}]}',
+        b"null",
+        b"\xff",
+        b'{"user": "\\ud83d"}',
+        b'{"seed": NaN}',
+        b'{"a": -Infinity}',
+        b"[" * 100_000,
+    ],
     ids=lambda body: repr(body[:8]),
 )
 def test_a_body_that_is_no_json_object_is_refused(body):
-    with pytest.raises(ApiError, match=r"^The body (is not valid JSON|must be a JSON object)") as refused:
+    with pytest.raises(ApiError, match=r"^The body is (not valid|too complex): ") as refused:
         parse(body, JSON, allow_overrides=False)
     assert refused.value.status == 400
 
@@ -171,5 +210,34 @@ def test_a_body_that_is_not_sent_as_json_is_refused(kind):
 
 def test_tools_come_with_how_to_choose_them():
     fields = asked(tools=[TOOL], tool_choice="required", parallel_tool_calls=False)
-    assert fields.tools == [TOOL]
+    assert fields.functions() == [TOOL]
     assert fields.tool_arguments() == {"tool_choice": "required", "parallel_tool_calls": False}
+
+
+def test_whole_numbers_may_be_written_as_decimals():
+    fields = asked(max_tokens=100.0, seed=1e3, top_k=40.0)
+    assert (
+        repr((fields.arguments(), fields.provider_arguments())) == "({'seed': 1000, 'max_tokens': 100}, {'top_k': 40})"
+    )
+
+
+IGNORED = {
+    "OpenAI's": {"store": True, "prompt_cache_retention": "24h", "prompt_cache_options": {}, "prediction": {}},
+    "OpenRouter's": {"provider": {"order": ["x"]}, "usage": {"include": True}},
+    "vLLM's": {"chat_template_kwargs": {"enable_thinking": False}, "priority": 1},
+    "tools": {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
+    "stream options": {"stream_options": {"include_usage": True, "include_obfuscation": False}},
+}
+
+
+@pytest.mark.parametrize("given", IGNORED.values(), ids=IGNORED)
+def test_what_has_no_effect_is_taken_and_named(given):
+    fields = asked(**given)
+    without = asked()
+    assert (fields.arguments(), fields.provider_arguments()) == (without.arguments(), without.provider_arguments())
+    names = given.keys() - {"tools"} if "stream_options" not in given else {"stream_options.include_obfuscation"}
+    assert {*fields.ignored()} == names
+
+
+def test_what_asks_for_nothing_is_not_named():
+    assert asked(store=False, temperature=1, tools=[], stream_options={"include_usage": True}).ignored() == []
