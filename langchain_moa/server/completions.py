@@ -21,7 +21,7 @@ from langchain_moa.server.api_errors import ApiError, UnavailableModelError, Unk
 from langchain_moa.server.encoding import Json
 from langchain_moa.server.exchange import Exchange, exchange
 from langchain_moa.server.requests import Completion, parse
-from langchain_moa.server.responses import CompletionStream, OpenAIResponse
+from langchain_moa.server.completion_objects import CompletionStream, OpenAIResponse
 from langchain_moa.server.served import Served
 from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
 
