@@ -22,6 +22,7 @@ from langchain_moa.server.middleware.auth import RequireKey
 from langchain_moa.server.middleware.disconnects import CancelWhenGone
 from langchain_moa.server.middleware.observing import Observe
 from langchain_moa.server.page import page_routes
+from langchain_moa.server.responses_api.endpoint import Responses
 from langchain_moa.server.served import Served
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -71,8 +72,10 @@ def create_app(
         Middleware(Admit, queue=queue),
     ]
     completions = ChatCompletions(served, allow_overrides=allow_overrides, keep_alive=keep_alive)
+    responses = Responses(completions, allow_overrides=allow_overrides)
     routes: list[BaseRoute] = [
         Route("/v1/chat/completions", completions.create, methods=["POST"], middleware=answering),
+        Route("/v1/responses", responses.create, methods=["POST"], middleware=answering),
         Route("/v1/models", _list_models, middleware=keyed),
         Route("/v1/models/{name:path}", _retrieve_model, middleware=keyed),
         Route("/v1/{path:path}", _unknown, methods=_METHODS, middleware=keyed),
@@ -134,4 +137,5 @@ async def _healthz(_: Request) -> Response:
 
 async def _unknown(request: Request) -> Response:
     place = f"{request.method} {request.url.path}"
-    raise ApiError(404, f"Unknown endpoint {place}; available are POST /v1/chat/completions and GET /v1/models.")
+    available = "POST /v1/chat/completions, POST /v1/responses and GET /v1/models"
+    raise ApiError(404, f"Unknown endpoint {place}; available are {available}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -18,16 +18,39 @@ from starlette.responses import Response
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.local import ChatLocal
 from langchain_moa.server.api_errors import ApiError, UnavailableModelError, UnknownModelError, explain
+from langchain_moa.server.completion_objects import CompletionStream, OpenAIResponse
 from langchain_moa.server.encoding import Json
 from langchain_moa.server.exchange import Exchange, exchange
 from langchain_moa.server.requests import Completion, parse
-from langchain_moa.server.completion_objects import CompletionStream, OpenAIResponse
 from langchain_moa.server.served import Served
-from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
+from langchain_moa.server.streaming import EventStream, with_keep_alive
+
+
+class AnswerForm(Protocol):
+    """Converts one answer to an API's JSON, or its chunks to server-sent events."""
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """The `response_metadata["moa"]` of a streamed answer, available after the last chunk."""
+
+    def whole(self, answer: AIMessage) -> dict[str, Any]:
+        """Return the whole answer."""
+
+    def idle(self) -> bytes:
+        """Return what is sent when there was no chunk for a while."""
+
+    def delta(self, chunk: AIMessageChunk) -> bytes:
+        """Return the events for a chunk; empty if it has only metadata."""
+
+    def end(self) -> bytes:
+        """Return the last events."""
+
+    def failed(self, error: ApiError) -> bytes:
+        """Return the last events of a stream that ends with an error."""
 
 
 class ChatCompletions:
-    """The handler of OpenAI's chat completions."""
+    """The handler of OpenAI's chat completions, and of APIs that are one in another form."""
 
     def __init__(self, served: Served, *, allow_overrides: bool, keep_alive: float) -> None:
         self._served = served
@@ -37,6 +60,17 @@ class ChatCompletions:
     async def create(self, request: Request) -> Response:
         """Handle one request."""
         asked = parse(await request.body(), request.headers, allow_overrides=self._allow_overrides)
+        form = CompletionStream(OpenAIResponse(model=asked.model), include_usage=asked.include_usage)
+        return await self.answer(request, asked, form)
+
+    async def answer(self, request: Request, asked: Completion, form: AnswerForm) -> Response:
+        """Answer one request, as a whole or as a stream.
+
+        Args:
+            request: The HTTP request.
+            asked: Its content.
+            form: Converts the answer.
+        """
         messages = asked.conversation()
         seen = exchange(request)
         seen.is_stream = bool(asked.stream)
@@ -46,10 +80,9 @@ class ChatCompletions:
         if not asked.stream:
             answer = await runnable.ainvoke(messages, config, **arguments)
             seen.answered(answer.response_metadata["moa"])
-            return Json(OpenAIResponse(model=asked.model).whole(answer))
+            return Json(form.whole(answer))
         chunks = cast("AsyncGenerator[AIMessageChunk]", runnable.astream(messages, config, **arguments))
-        stream = CompletionStream(OpenAIResponse(model=asked.model), include_usage=asked.include_usage)
-        events = _events(with_keep_alive(chunks, self._keep_alive), stream, seen)
+        events = _events(with_keep_alive(chunks, self._keep_alive), form, seen)
         # Errors before the first event are sent with their HTTP status.
         return EventStream(await anext(events), events)
 
@@ -103,7 +136,7 @@ def _arguments(model: ChatMoA, asked: Completion) -> dict[str, Any]:
 
 
 async def _events(
-    chunks: AsyncGenerator[AIMessageChunk | None], stream: CompletionStream, seen: Exchange
+    chunks: AsyncGenerator[AIMessageChunk | None], form: AnswerForm, seen: Exchange
 ) -> AsyncGenerator[bytes]:
     """Yield the stream's events. An error after the first event is sent as the last one.
 
@@ -114,14 +147,14 @@ async def _events(
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                if events := KEEP_ALIVE if chunk is None else stream.delta(chunk):
+                if events := form.idle() if chunk is None else form.delta(chunk):
                     if chunk is not None:
                         seen.began()
                     is_begun = True
                     yield events
-        seen.answered(stream.account)
-        yield stream.end()
+        seen.answered(form.account)
+        yield form.end()
     except Exception as error:
         if not is_begun:
             raise
-        yield to_event(seen.failed(error).body())
+        yield form.failed(seen.failed(error))
