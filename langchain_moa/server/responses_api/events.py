@@ -74,13 +74,17 @@ class ResponseEvents:
         return self._flush()
 
     def failed(self, error: ApiError) -> bytes:
-        """Return the last event of a stream that ends with an error."""
+        """Return the last events of a stream that ends with an error."""
         self._open()
         for item in self._items:
             item.status = "completed" if item.status == "completed" else "incomplete"
         told = error.body()["error"]
-        told["code"] = "rate_limit_exceeded" if error.status == 429 else "server_error"
-        self._emit("response.failed", response=self._response.render("failed", self._output(), error=told))
+        # The SDKs raise their `APIError` because of the field `error`, which OpenAI's type of this event lacks.
+        fields = {name: told[name] for name in ("code", "message", "param")}
+        self._emit("error", **fields, error=told)
+        code = "rate_limit_exceeded" if error.status == 429 else "server_error"
+        shown = {"code": code, "message": told["message"]}
+        self._emit("response.failed", response=self._response.render("failed", self._output(), error=shown))
         return self._flush()
 
     def _open(self) -> None:
