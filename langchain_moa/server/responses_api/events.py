@@ -138,8 +138,6 @@ class ResponseEvents:
 
     def _end(self, answer: AIMessage) -> dict[str, Any]:
         """End all items, and return the response."""
-        if not self._items:
-            self._write("output_text", "", [])
         reason = finish_reason(answer.response_metadata) or self._finish_reason
         why = _INCOMPLETE.get(reason or "")
         status = "incomplete" if why else "completed"

@@ -126,7 +126,7 @@ class FunctionCallOutput(_Input):
         return {"role": "tool", "tool_call_id": self.call_id, "content": content}
 
 
-_ITEMS: dict[Any, type[Message | FunctionCall | FunctionCallOutput]] = {
+_ITEMS: dict[str, type[Message | FunctionCall | FunctionCallOutput]] = {
     "message": Message,
     "function_call": FunctionCall,
     "function_call_output": FunctionCallOutput,
@@ -149,11 +149,11 @@ def to_messages(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**message, "content": _simplest(message["content"])} for message in messages]
 
 
-def _to_message(place: int, kind: Any, item: dict[str, Any]) -> dict[str, Any]:
+def _to_message(place: int, kind: object, item: dict[str, Any]) -> dict[str, Any]:
     where = f"input.{place}"
     if kind == "item_reference":
         raise invalid(where, f"{where} is an item_reference, which is not supported: {_STORED}.")
-    if kind not in _ITEMS:
+    if not isinstance(kind, str) or kind not in _ITEMS:
         known = ", ".join([*_ITEMS, "reasoning"])
         raise invalid(where, f"{where} is an item of type {kind!r}; this server takes {known}.")
     try:
