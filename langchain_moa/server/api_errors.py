@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from json import JSONDecodeError
 from typing import Any
 
@@ -26,6 +26,9 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 
 # Provider statuses that are due to the client's request; all others are reported as server errors.
 _CLIENTS_OWN = (400, 413, 422)
+
+# Characters of an error about a field, which may quote it.
+_LONGEST = 500
 
 
 class UnknownModelError(MoAError, LookupError):
@@ -155,6 +158,26 @@ def explain(error: BaseException) -> str:
     else:
         text = str(error) or type(error).__name__
     return " ".join(text.split())
+
+
+def malformed(error: ValidationError, fields: Mapping[str, Any]) -> ApiError:
+    """Convert pydantic's first error about a request's fields."""
+    first = error.errors(include_context=False, include_url=False, include_input=False)[0]
+    param = ".".join(map(str, _path(first["loc"], fields)))
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, f"{param} is not known to this server.", code="unknown_parameter", param=param)
+    return ApiError(400, field_error((param,), first["msg"][:_LONGEST]), code="invalid_value", param=param)
+
+
+def _path(location: tuple[int | str, ...], value: Any) -> Iterator[int | str]:
+    """Leave out of a location what is no place in the value: the name of a union's member."""
+    for number, step in enumerate(location, 1):
+        is_there = step in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(step, int)
+        if is_there:
+            value = value[step]
+            yield step
+        elif number == len(location) and isinstance(value, Mapping):
+            yield step
 
 
 def field_error(location: tuple[int | str, ...], message: str) -> str:

@@ -8,7 +8,7 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 
-from langchain_moa.server.api_errors import ApiError, field_error
+from langchain_moa.server.api_errors import ApiError, malformed
 from langchain_moa.server.body import parse_json
 from langchain_moa.server.overrides import Overrides
 
@@ -141,16 +141,16 @@ def check(fields: dict[str, Any], *, allow_overrides: bool) -> Completion:
     fields = {name: value for name, value in fields.items() if value is not None}
     if unsupported := next(filter(_UNSUPPORTED.get, fields), None):
         text = f"{unsupported} is not supported: {_UNSUPPORTED[unsupported]}."
-        raise invalid(unsupported, text, code="unsupported_parameter")
+        raise _invalid(unsupported, text, code="unsupported_parameter")
     try:
         asked = Completion.model_validate(fields)
     except ValidationError as error:
-        raise malformed(error) from None
+        raise malformed(error, fields) from None
     _check_supported(asked)
     if (changes := asked.overrides()) and not allow_overrides:
         names = ", ".join(changes)
         text = f"{names}: requests can't change the mixture on this server unless it is started with --allow-overrides."
-        raise invalid(next(iter(changes)), text, code="overrides_not_allowed")
+        raise _invalid(next(iter(changes)), text, code="overrides_not_allowed")
     return asked
 
 
@@ -158,20 +158,20 @@ def _check_supported(asked: Completion) -> None:
     contents = (message.get("content") for message in asked.messages)
     if (parts := sum(len(content) for content in contents if isinstance(content, list))) > _MAX_PARTS:
         text = f"messages have {parts} content parts; this server takes {_MAX_PARTS}."
-        raise invalid("messages", text, code="invalid_value")
+        raise _invalid("messages", text, code="invalid_value")
     if asked.n not in (None, 1):
-        raise invalid("n", f"n is {asked.n}; a mixture gives one answer, ask {asked.n} times.")
+        raise _invalid("n", f"n is {asked.n}; a mixture gives one answer, ask {asked.n} times.")
     if asked.modalities not in (None, ["text"]):
-        raise invalid("modalities", f"modalities is {asked.modalities!r}; a mixture answers in text only.")
+        raise _invalid("modalities", f"modalities is {asked.modalities!r}; a mixture answers in text only.")
     if asked.store:
-        raise invalid("store", "store is not supported: nothing is kept here.")
+        raise _invalid("store", "store is not supported: nothing is kept here.")
     if not asked.tools and asked.tool_arguments():
         param = next(iter(asked.tool_arguments()))
-        raise invalid(param, f"{param} needs tools.", code="invalid_value")
+        raise _invalid(param, f"{param} needs tools.", code="invalid_value")
     for place, tool in enumerate(asked.tools or []):
         function = tool.get("function")
         if tool.get("type") != "function" or not isinstance(function, dict) or not function.get("name"):
-            raise invalid(f"tools.{place}", f"tools.{place} must be a function with a name.", code="invalid_value")
+            raise _invalid(f"tools.{place}", f"tools.{place} must be a function with a name.", code="invalid_value")
 
 
 def _to_message(place: int, message: dict[str, Any]) -> BaseMessage:
@@ -181,33 +181,17 @@ def _to_message(place: int, message: dict[str, Any]) -> BaseMessage:
         kind = block.get("type") if isinstance(block, dict) else None
         if kind not in _BLOCKS:
             known = ", ".join(_BLOCKS)
-            raise invalid(where, f"{where} has content of type {kind!r}; this server takes {known}.")
+            raise _invalid(where, f"{where} has content of type {kind!r}; this server takes {known}.")
     if not isinstance(content, str | list | None):
-        raise invalid(where, f"{where}: content must be text or a list of content parts.", code="invalid_value")
+        raise _invalid(where, f"{where}: content must be text or a list of content parts.", code="invalid_value")
     known_fields = {name: message[name] for name in _MESSAGE_FIELDS if message.get(name) is not None}
     try:
         return convert_to_messages([{"content": "", **known_fields}])[0]
     except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         # LangChain adds a page of its documentation to some of them.
         reason = str(error).partition("\nFor troubleshooting")[0].strip()
-        raise invalid(where, f"{where} is malformed: {type(error).__name__}: {reason}", code="invalid_value") from None
+        raise _invalid(where, f"{where} is malformed: {type(error).__name__}: {reason}", code="invalid_value") from None
 
 
-def malformed(error: ValidationError, *within: int | str) -> ApiError:
-    """Convert a validation error to what the client is told.
-
-    Args:
-        error: The error, of which the first is told.
-        *within: Where in the request the validated value was.
-    """
-    first = error.errors(include_context=False, include_url=False)[0]
-    location = (*within, *first["loc"])
-    param = ".".join(map(str, location))
-    if first["type"] == "extra_forbidden":
-        return invalid(param, f"{param} is not known to this server.", code="unknown_parameter")
-    return invalid(param, field_error(location, first["msg"]), code="invalid_value")
-
-
-def invalid(param: str, message: str, *, code: str = "unsupported_value") -> ApiError:
-    """Return the error for an invalid field."""
+def _invalid(param: str, message: str, *, code: str = "unsupported_value") -> ApiError:
     return ApiError(400, message, code=code, param=param)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from langchain_moa.server.requests import invalid, malformed
-
-_STORED = "nothing is stored here; send the item itself (AI SDK: providerOptions {openai: {store: false}})"
+_TAKEN = ("message", "function_call", "function_call_output", "reasoning")
 
 
 class _Input(BaseModel):
     # Clients send output items back unchanged; their ids, statuses and annotations are of no use here.
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Text(_Input):
@@ -40,13 +38,18 @@ class Refusal(_Input):
 
 
 class _Media(_Input):
-    @model_validator(mode="before")
+    file_id: None = None
+    file_url: None = None
+
+    @field_validator("file_id", "file_url", mode="before")
     @classmethod
-    def _is_in_the_request(cls, part: dict[str, Any]) -> dict[str, Any]:
-        if named := next((name for name in ("file_id", "file_url") if part.get(name)), None):
-            msg = f"{named} is not supported: no files are stored or fetched here; send image_url or file_data."
+    def _is_sent_along(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            msg = (
+                f"{info.field_name} is not supported: no files are stored or fetched here; send image_url or file_data."
+            )
             raise ValueError(msg)
-        return part
+        return value
 
 
 class Image(_Media):
@@ -126,40 +129,52 @@ class FunctionCallOutput(_Input):
         return {"role": "tool", "tool_call_id": self.call_id, "content": content}
 
 
-_ITEMS: dict[str, type[Message | FunctionCall | FunctionCallOutput]] = {
-    "message": Message,
-    "function_call": FunctionCall,
-    "function_call_output": FunctionCallOutput,
-}
+class ReasoningItem(_Input):
+    """The reasoning of a model, which is of use to that model alone."""
+
+    def to_chat(self) -> None:
+        """Return no message."""
 
 
-def to_messages(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the messages of a chat completion. Reasoning is left out: it is of the model that wrote it.
-
-    Raises:
-        ApiError: An item is malformed or not supported; the message names it.
-    """
-    messages: list[dict[str, Any]] = []
-    for place, item in enumerate(items):
-        # Types are optional for messages and references.
-        kind = item.get("type") or ("message" if "role" in item else "item_reference")
-        if kind == "reasoning":
-            continue
-        _append(messages, _to_message(place, kind, item))
-    return [{**message, "content": _simplest(message["content"])} for message in messages]
+def _kind(item: dict[str, Any]) -> Any:
+    """Return the type of an item, which may be left out for messages and references."""
+    return item.get("type") or ("message" if "role" in item else "item_reference")
 
 
-def _to_message(place: int, kind: object, item: dict[str, Any]) -> dict[str, Any]:
-    where = f"input.{place}"
+def _check_kind(item: Any) -> Any:
+    if not isinstance(item, dict):
+        msg = "Input items must be objects."
+        raise ValueError(msg)
+    kind = _kind(item)
     if kind == "item_reference":
-        raise invalid(where, f"{where} is an item_reference, which is not supported: {_STORED}.")
-    if not isinstance(kind, str) or kind not in _ITEMS:
-        known = ", ".join([*_ITEMS, "reasoning"])
-        raise invalid(where, f"{where} is an item of type {kind!r}; this server takes {known}.")
-    try:
-        return _ITEMS[kind].model_validate(item).to_chat()
-    except ValidationError as error:
-        raise malformed(error, "input", place) from None
+        msg = (
+            "Input items of type 'item_reference' are not supported: nothing is stored here; send the item itself. "
+            "The AI SDK does so with providerOptions: { openai: { store: false } }."
+        )
+        raise ValueError(msg)
+    if kind not in _TAKEN:
+        msg = f"Input items of type {kind!r} are not supported; this server takes {', '.join(_TAKEN)}."
+        raise ValueError(msg)
+    return item
+
+
+Item = Annotated[
+    Annotated[Message, Tag("message")]
+    | Annotated[FunctionCall, Tag("function_call")]
+    | Annotated[FunctionCallOutput, Tag("function_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")],
+    Discriminator(_kind),
+    BeforeValidator(_check_kind),
+]
+
+
+def to_messages(items: Sequence[Message | FunctionCall | FunctionCallOutput | ReasoningItem]) -> list[dict[str, Any]]:
+    """Return the messages of a chat completion."""
+    messages: list[dict[str, Any]] = []
+    for item in items:
+        if message := item.to_chat():
+            _append(messages, message)
+    return [{**message, "content": _simplest(message["content"])} for message in messages]
 
 
 def _append(messages: list[dict[str, Any]], message: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from langchain_moa.server.requests import Completion, check, invalid, malformed
-from langchain_moa.server.responses_api.input_items import to_messages
+from langchain_moa.server.api_errors import ApiError, malformed
+from langchain_moa.server.requests import Completion, check
+from langchain_moa.server.responses_api.input_items import Item, to_messages
 
 _NOT_SUPPORTED = {
     "background": "nothing is stored here; keep the connection open, or stream",
@@ -65,7 +66,7 @@ class TextOptions(_Fields):
     verbosity: str | None = None
 
 
-class Reasoning(_Fields):
+class ReasoningOptions(_Fields):
     """How much the aggregator reasons. Its reasoning is not returned, so summaries have no effect."""
 
     effort: str | None = None
@@ -138,13 +139,13 @@ class ResponseRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    input: Annotated[list[dict[str, Any]], BeforeValidator(_as_items)] = Field(min_length=1)
+    input: Annotated[list[Item], BeforeValidator(_as_items)] = Field(min_length=1)
     instructions: str | None = None
     tools: list[FunctionTool] = []
     tool_choice: _ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions = TextOptions()
-    reasoning: Reasoning = Reasoning()
+    reasoning: ReasoningOptions = ReasoningOptions()
     max_output_tokens: int | None = Field(default=None, ge=1)
     include: list[str] = []
     store: bool | None = None
@@ -153,11 +154,7 @@ class ResponseRequest(BaseModel):
     stream_options: dict[str, Any] | None = None
 
     def to_chat(self) -> dict[str, Any]:
-        """Return the fields of a chat completion.
-
-        Raises:
-            ApiError: An input item is malformed or not supported.
-        """
+        """Return the fields of a chat completion."""
         messages = to_messages(self.input)
         if self.instructions:
             messages.insert(0, {"role": "system", "content": self.instructions})
@@ -213,14 +210,17 @@ def parse(fields: dict[str, Any], *, allow_overrides: bool) -> tuple[ResponseReq
     Raises:
         ApiError: A field is unknown, unsupported or invalid; the message names it.
     """
-    for name in fields:
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in given:
         if name in _RENAMED:
-            raise invalid(name, f"{name} is not supported here: use {_RENAMED[name]} instead.")
-        if name in _NOT_SUPPORTED and fields[name]:
-            raise invalid(name, f"{name} is not supported: {_NOT_SUPPORTED[name]}.", code="unsupported_parameter")
-    given = {name: value for name, value in fields.items() if value is not None and name not in _NOT_SUPPORTED}
+            text = f"{name} is not supported here: use {_RENAMED[name]} instead."
+            raise ApiError(400, text, code="unsupported_parameter", param=name)
+    for name, why in _NOT_SUPPORTED.items():
+        if given.pop(name, None):
+            text = f"{name} is not supported: {why}."
+            raise ApiError(400, text, code="unsupported_parameter", param=name)
     try:
         asked = ResponseRequest.model_validate(given)
     except ValidationError as error:
-        raise malformed(error) from None
+        raise malformed(error, given) from None
     return asked, check(asked.to_chat(), allow_overrides=allow_overrides)
