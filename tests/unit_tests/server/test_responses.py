@@ -364,7 +364,7 @@ def test_log_probabilities_come_in_this_apis_form(serve, upstream):
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]}]},
             "input.0.content.0.file_id",
-            "send image_url or file_data instead",
+            "send image_url or file_data",
         ),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input.0.call_id", "Field required"),
     ],
