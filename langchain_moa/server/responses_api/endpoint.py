@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from langchain_moa.server.api_errors import ApiError
 from langchain_moa.server.body import parse_json
 from langchain_moa.server.completions import ChatCompletions
 from langchain_moa.server.responses_api.events import ResponseEvents
@@ -22,9 +23,19 @@ class Responses:
     async def create(self, request: Request) -> Response:
         """Handle one request."""
         fields = parse_json(await request.body(), request.headers)
-        asked, completion = parse(fields, allow_overrides=self._allow_overrides)
-        form = ResponseEvents(ResponseObject(asked=fields))
-        response = await self._completions.answer(request, completion, form)
+        try:
+            asked, completion = parse(fields, allow_overrides=self._allow_overrides)
+            form = ResponseEvents(ResponseObject(asked=fields))
+            response = await self._completions.answer(request, completion, form)
+        except ApiError as error:
+            raise _about_input(error) from None
         if ignored := asked.ignored():
             response.headers["x-moa-ignored"] = ", ".join(ignored)
         return response
+
+
+def _about_input(error: ApiError) -> ApiError:
+    """Return an error about the messages of the chat completion as one about the input that they were made of."""
+    if error.code != "invalid_value" or not (error.param or "").startswith("messages"):
+        return error
+    return ApiError(error.status, str(error).replace("messages", "input", 1), code=error.code, param="input")

@@ -15,7 +15,7 @@ class _Input(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
-class Text(_Input):
+class InputText(_Input):
     """Text of the user or of the assistant."""
 
     type: Literal["input_text", "output_text"]
@@ -26,7 +26,7 @@ class Text(_Input):
         return {"type": "text", "text": self.text}
 
 
-class Refusal(_Input):
+class InputRefusal(_Input):
     """What the assistant refused with."""
 
     type: Literal["refusal"]
@@ -52,7 +52,7 @@ class _Media(_Input):
         return value
 
 
-class Image(_Media):
+class InputImage(_Media):
     """An image, by its URL or as a `data:` URL."""
 
     type: Literal["input_image"]
@@ -65,7 +65,7 @@ class Image(_Media):
         return {"type": "image_url", "image_url": {"url": self.image_url, **detail}}
 
 
-class File(_Media):
+class InputFile(_Media):
     """A file, as a `data:` URL."""
 
     type: Literal["input_file"]
@@ -82,14 +82,14 @@ def _as_parts(content: Any) -> Any:
     return [{"type": "input_text", "text": content}] if isinstance(content, str) else content
 
 
-_Parts = Annotated[
-    list[Annotated[Text | Refusal | Image | File, Field(discriminator="type")]], BeforeValidator(_as_parts)
-]
+_Part = Annotated[InputText | InputRefusal | InputImage | InputFile, Field(discriminator="type")]
+_Parts = Annotated[list[_Part], BeforeValidator(_as_parts, json_schema_input_type=str | list[_Part])]
 
 
-class Message(_Input):
+class InputMessage(_Input):
     """A message."""
 
+    type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     content: _Parts
 
@@ -103,6 +103,7 @@ class Message(_Input):
 class FunctionCall(_Input):
     """A call of a tool by the assistant."""
 
+    type: Literal["function_call"]
     call_id: str
     name: str = Field(min_length=1)
     arguments: str
@@ -120,6 +121,7 @@ class FunctionCall(_Input):
 class FunctionCallOutput(_Input):
     """What a tool returned."""
 
+    type: Literal["function_call_output"]
     call_id: str
     output: _Parts
 
@@ -131,6 +133,8 @@ class FunctionCallOutput(_Input):
 
 class ReasoningItem(_Input):
     """The reasoning of a model, which is of use to that model alone."""
+
+    type: Literal["reasoning"]
 
     def to_chat(self) -> None:
         """Return no message."""
@@ -159,7 +163,7 @@ def _check_kind(item: Any) -> Any:
 
 
 Item = Annotated[
-    Annotated[Message, Tag("message")]
+    Annotated[InputMessage, Tag("message")]
     | Annotated[FunctionCall, Tag("function_call")]
     | Annotated[FunctionCallOutput, Tag("function_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")],
@@ -168,7 +172,9 @@ Item = Annotated[
 ]
 
 
-def to_messages(items: Sequence[Message | FunctionCall | FunctionCallOutput | ReasoningItem]) -> list[dict[str, Any]]:
+def to_messages(
+    items: Sequence[InputMessage | FunctionCall | FunctionCallOutput | ReasoningItem],
+) -> list[dict[str, Any]]:
     """Return the messages of a chat completion."""
     messages: list[dict[str, Any]] = []
     for item in items:

@@ -18,8 +18,7 @@ _NOT_SUPPORTED = {
     "previous_response_id": "nothing is stored here; send the whole conversation as input",
     "prompt": "nothing is stored here; send instructions and input",
 }
-# What chat completions call the fields of this API.
-_RENAMED = {
+RENAMED = {
     "logprobs": "include, with message.output_text.logprobs",
     "max_completion_tokens": "max_output_tokens",
     "max_tokens": "max_output_tokens",
@@ -28,11 +27,13 @@ _RENAMED = {
     "response_format": "text.format",
     "verbosity": "text.verbosity",
 }
+"""The fields of chat completions that have another name in this API."""
+
 _LOGPROBS = "message.output_text.logprobs"
 
 
 class _Fields(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
 
 class PlainFormat(_Fields):
@@ -77,8 +78,9 @@ class ReasoningOptions(_Fields):
 class FunctionTool(BaseModel):
     """A function that the client runs."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
+    type: Literal["function"]
     name: str = Field(min_length=1)
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -97,7 +99,7 @@ class FunctionTool(BaseModel):
 
     def to_chat(self) -> dict[str, Any]:
         """Return the tool of a chat completion."""
-        return {"type": "function", "function": self.model_dump(exclude_none=True)}
+        return {"type": "function", "function": self.model_dump(exclude_none=True, exclude={"type"})}
 
 
 class Mode(_Fields):
@@ -129,17 +131,17 @@ def _as_items(given: Any) -> Any:
     return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
-_ToolChoice = Annotated[
-    Annotated[Mode | FunctionChoice | AllowedTools, Field(discriminator="type")], BeforeValidator(_as_choice)
-]
+_Choice = Annotated[Mode | FunctionChoice | AllowedTools, Field(discriminator="type")]
+_ToolChoice = Annotated[_Choice, BeforeValidator(_as_choice, json_schema_input_type=str | _Choice)]
+_Items = Annotated[list[Item], BeforeValidator(_as_items, json_schema_input_type=str | list[Item])]
 
 
 class ResponseRequest(BaseModel):
     """The body of `POST /v1/responses`. Other fields are those of chat completions."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
 
-    input: Annotated[list[Item], BeforeValidator(_as_items)] = Field(min_length=1)
+    input: _Items = Field(min_length=1)
     instructions: str | None = None
     tools: list[FunctionTool] = []
     tool_choice: _ToolChoice | None = None
@@ -148,10 +150,10 @@ class ResponseRequest(BaseModel):
     reasoning: ReasoningOptions = ReasoningOptions()
     max_output_tokens: int | None = Field(default=None, ge=1)
     include: list[str] = []
-    store: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    max_tool_calls: int | None = None
+    store: bool | None = None
     stream_options: dict[str, Any] | None = None
+    max_tool_calls: Any = Field(default=None, description="Taken without effect: it limits OpenAI's own tools.")
 
     def to_chat(self) -> dict[str, Any]:
         """Return the fields of a chat completion."""
@@ -191,7 +193,7 @@ class ResponseRequest(BaseModel):
         """Return the names of the fields that have no effect."""
         fields = {
             "include": set(self.include) - {_LOGPROBS},
-            "max_tool_calls": self.max_tool_calls,  # a limit for tools of OpenAI's
+            "max_tool_calls": self.max_tool_calls,
             "reasoning.summary": self.reasoning.summary or self.reasoning.generate_summary,
             "store": self.store,
             "stream_options": self.stream_options,
@@ -212,8 +214,8 @@ def parse(fields: dict[str, Any], *, allow_overrides: bool) -> tuple[ResponseReq
     """
     given = {name: value for name, value in fields.items() if value is not None}
     for name in given:
-        if name in _RENAMED:
-            text = f"{name} is not supported here: use {_RENAMED[name]} instead."
+        if name in RENAMED:
+            text = f"{name} is not supported here: use {RENAMED[name]} instead."
             raise ApiError(400, text, code="unsupported_parameter", param=name)
     for name, why in _NOT_SUPPORTED.items():
         if given.pop(name, None):
