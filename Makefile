@@ -36,9 +36,10 @@ test-one:  ## Run one file or test: make test-one TEST=tests/unit_tests/test_gra
 test-lowest:  ## Run the unit tests with the lowest versions that pyproject.toml allows, in an environment of their own.
 	$(RUN) --isolated --resolution lowest-direct pytest $(SIDE_BY_SIDE) tests/unit_tests
 
-test-heavy:  ## Run the tests that need large packages: MLflow, and agents of other packages.
+test-heavy:  ## Run the tests that need large packages: MLflow, agents and clients of other packages.
 	$(RUN) --group mlflow --group ecosystem pytest \
-		tests/integration_tests/observability/test_mlflow.py tests/integration_tests/test_side_by_side.py
+		tests/integration_tests/observability/test_mlflow.py tests/integration_tests/test_side_by_side.py \
+		tests/integration_tests/test_clients.py
 
 docs:  ## Build the documentation site into docs/site; a warning is an error.
 	NO_MKDOCS_2_WARNING=1 $(DOCS) build --strict -f docs/mkdocs.yml

@@ -26,6 +26,7 @@ from langchain_moa.server.middleware.disconnects import CancelWhenGone
 from langchain_moa.server.middleware.observing import Observe
 from langchain_moa.server.openapi import document
 from langchain_moa.server.page import page_routes
+from langchain_moa.server.responses_api.endpoint import Responses
 from langchain_moa.server.served import Served
 
 # What to use in place of other APIs, by their path.
@@ -87,9 +88,11 @@ def create_app(
     completions = ChatCompletions(
         served, allow_overrides=allow_overrides, max_calls=max_calls, keep_alive=keep_alive, closing=closing
     )
+    responses = Responses(completions, allow_overrides=allow_overrides)
     description = JSONResponse(document(allow_overrides=allow_overrides))
     routes: list[BaseRoute] = [
         Route("/v1/chat/completions", completions.create, methods=["POST"], middleware=answering),
+        Route("/v1/responses", responses.create, methods=["POST"], middleware=answering),
         Route("/v1/models", _list_models, middleware=keyed),
         Route("/v1/models/{name:path}", _retrieve_model, middleware=keyed),
         Route("/v1/{path:path}", _unknown, methods=_METHODS, middleware=keyed),
@@ -167,5 +170,5 @@ async def _unknown(request: Request) -> Response:
         allowed = ", ".join(sorted(other.methods or ()))
         raise ApiError(405, f"There is no {place}; this path takes {allowed}.", headers={"allow": allowed})
     instead = _INSTEAD.get(request.path_params["path"].partition("/")[0], "")
-    available = "available are POST /v1/chat/completions and GET /v1/models."
+    available = "available are POST /v1/chat/completions, POST /v1/responses and GET /v1/models."
     raise ApiError(404, f"Unknown endpoint {place}; {available}{instead}")

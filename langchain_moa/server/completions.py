@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -19,17 +19,40 @@ from langchain_moa.chat_models import ChatMoA
 from langchain_moa.local import ChatLocal
 from langchain_moa.server.api_errors import ApiError, UnavailableModelError, UnknownModelError, explain
 from langchain_moa.server.closing import Closing
+from langchain_moa.server.completion_objects import CompletionStream, OpenAIResponse
 from langchain_moa.server.encoding import Json
 from langchain_moa.server.exchange import Exchange, exchange
 from langchain_moa.server.overrides import check_calls
 from langchain_moa.server.requests import Completion, parse
-from langchain_moa.server.responses import CompletionStream, OpenAIResponse
 from langchain_moa.server.served import Served
-from langchain_moa.server.streaming import KEEP_ALIVE, EventStream, to_event, with_keep_alive
+from langchain_moa.server.streaming import EventStream, with_keep_alive
+
+
+class AnswerForm(Protocol):
+    """Converts one answer to an API's JSON, or its chunks to server-sent events."""
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """The `response_metadata["moa"]` of a streamed answer, available after the last chunk."""
+
+    def whole(self, answer: AIMessage) -> dict[str, Any]:
+        """Return the whole answer."""
+
+    def idle(self) -> bytes:
+        """Return what is sent when there was no chunk for a while."""
+
+    def delta(self, chunk: AIMessageChunk) -> bytes:
+        """Return the events for a chunk; empty if it has only metadata."""
+
+    def end(self) -> bytes:
+        """Return the last events."""
+
+    def failed(self, error: ApiError) -> bytes:
+        """Return the last events of a stream that ends with an error."""
 
 
 class ChatCompletions:
-    """The handler of OpenAI's chat completions."""
+    """The handler of OpenAI's chat completions, and of APIs that are one in another form."""
 
     def __init__(
         self, served: Served, *, allow_overrides: bool, max_calls: int, keep_alive: float, closing: Closing
@@ -43,20 +66,30 @@ class ChatCompletions:
     async def create(self, request: Request) -> Response:
         """Handle one request."""
         asked = parse(await request.body(), request.headers, allow_overrides=self._allow_overrides)
+        form = CompletionStream(OpenAIResponse(model=asked.model), include_usage=asked.include_usage)
+        return await self.answer(request, asked, form)
+
+    async def answer(self, request: Request, asked: Completion, form: AnswerForm) -> Response:
+        """Answer one request, as a whole or as a stream.
+
+        Args:
+            request: The HTTP request.
+            asked: Its content.
+            form: Converts the answer.
+        """
         messages = asked.conversation()
         seen = exchange(request)
         seen.is_stream = bool(asked.stream)
-        seen.ignored = asked.ignored()
+        seen.ignored += asked.ignored()
         model = await self._find(asked, seen)
         runnable, arguments = _bind(model, asked)
         config: RunnableConfig = {"metadata": asked.trace_metadata()}
         if not asked.stream:
             answer = await runnable.ainvoke(messages, config, **arguments)
             seen.answered(answer.response_metadata["moa"])
-            return Json(OpenAIResponse(model=asked.model).whole(answer))
+            return Json(form.whole(answer))
         chunks = cast("AsyncGenerator[AIMessageChunk]", runnable.astream(messages, config, **arguments))
-        stream = CompletionStream(OpenAIResponse(model=asked.model), include_usage=asked.include_usage)
-        events = _events(with_keep_alive(chunks, self._keep_alive, closing=self._closing), stream, seen)
+        events = _events(with_keep_alive(chunks, self._keep_alive, closing=self._closing), form, seen)
         # Errors before the first event are sent with their HTTP status.
         return EventStream(await anext(events), events)
 
@@ -112,7 +145,7 @@ def _arguments(model: ChatMoA, asked: Completion) -> dict[str, Any]:
 
 
 async def _events(
-    chunks: AsyncGenerator[AIMessageChunk | None], stream: CompletionStream, seen: Exchange
+    chunks: AsyncGenerator[AIMessageChunk | None], form: AnswerForm, seen: Exchange
 ) -> AsyncGenerator[bytes]:
     """Yield the stream's events. An error after the first event is sent as the last one.
 
@@ -123,14 +156,14 @@ async def _events(
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                if events := KEEP_ALIVE if chunk is None else stream.delta(chunk):
+                if events := form.idle() if chunk is None else form.delta(chunk):
                     if chunk is not None:
                         seen.began()
                     is_begun = True
                     yield events
-        seen.answered(stream.account)
-        yield stream.end()
+        seen.answered(form.account)
+        yield form.end()
     except Exception as error:
         if not is_begun:
             raise
-        yield to_event(seen.failed(error).body())
+        yield form.failed(seen.failed(error))

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from langchain_moa.server.ignored import IGNORED_HEADER
 from langchain_moa.server.overrides import Overrides
 from langchain_moa.server.requests import Completion
+from langchain_moa.server.responses_api.request import RENAMED, ResponseRequest
 
 _REF = "#/components/schemas/{model}"
 
@@ -62,6 +63,21 @@ _COMPLETION = {
         "moa": {"type": "object"},
     },
 }
+_RESPONSE = {
+    "type": "object",
+    "description": "OpenAI's `response`; the field `moa` says who took part.",
+    "required": ["id", "object", "created_at", "model", "status", "output", "usage", "moa"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "response"},
+        "created_at": {"type": "integer"},
+        "model": {"type": "string"},
+        "status": {"enum": ["completed", "incomplete"]},
+        "output": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+        "usage": {"type": ["object", "null"], "description": "The sum over all calls."},
+        "moa": {"type": "object"},
+    },
+}
 
 
 def document(*, allow_overrides: bool) -> dict[str, Any]:
@@ -70,16 +86,33 @@ def document(*, allow_overrides: bool) -> dict[str, Any]:
     Args:
         allow_overrides: Whether requests may change the mixture.
     """
-    schemas = {"Error": _ERROR, "Model": _MODEL, "Models": _MODELS, "ChatCompletion": _COMPLETION}
-    asked = _request(Completion, schemas, without=() if allow_overrides else Overrides.model_fields)
-    answered = _content("ChatCompletion") | {"text/event-stream": {"schema": {"type": "string"}}}
+    schemas = {
+        "Error": _ERROR,
+        "Model": _MODEL,
+        "Models": _MODELS,
+        "ChatCompletion": _COMPLETION,
+        "Response": _RESPONSE,
+    }
+    completion = _request(Completion, schemas, without=() if allow_overrides else Overrides.model_fields)
+    response = _request(ResponseRequest, schemas)
+    _share_fields(schemas)
+    stream = {"text/event-stream": {"schema": {"type": "string"}}}
     name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "langchain-moa", "version": version("langchain-moa")},
         "paths": {
             "/v1/chat/completions": {
-                "post": _operation("Ask a mixture.", answered, requestBody={"required": True, "content": asked}),
+                "post": _operation(
+                    "Ask a mixture.",
+                    _content("ChatCompletion") | stream,
+                    requestBody={"required": True, "content": completion},
+                ),
+            },
+            "/v1/responses": {
+                "post": _operation(
+                    "Ask a mixture.", _content("Response") | stream, requestBody={"required": True, "content": response}
+                ),
             },
             "/v1/models": {"get": _operation("List the served mixtures.", _content("Models"))},
             "/v1/models/{model}": {
@@ -91,13 +124,22 @@ def document(*, allow_overrides: bool) -> dict[str, Any]:
     }
 
 
-def _request(model: type[BaseModel], schemas: dict[str, Any], *, without: Iterable[str]) -> dict[str, Any]:
+def _request(model: type[BaseModel], schemas: dict[str, Any], *, without: Iterable[str] = ()) -> dict[str, Any]:
     schema = model.model_json_schema(ref_template=_REF)
     schemas |= schema.pop("$defs")
     for name in without:
         del schema["properties"][name]
     schemas[model.__name__] = schema
     return _content(model.__name__)
+
+
+def _share_fields(schemas: dict[str, Any]) -> None:
+    """Describe the fields of a response's request that are those of chat completions."""
+    response, chat = schemas["ResponseRequest"], schemas["Completion"]
+    shared = {name: schema for name, schema in chat["properties"].items() if name not in RENAMED}
+    response["properties"] = shared | response["properties"]
+    response["required"] = ["model", *response["required"]]
+    response["additionalProperties"] = False
 
 
 def _content(schema: str) -> dict[str, Any]:

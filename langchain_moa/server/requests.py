@@ -182,9 +182,18 @@ def parse(body: bytes, headers: Headers, *, allow_overrides: bool) -> Completion
     """Parse and validate a request.
 
     Raises:
+        ApiError: The body is not JSON, or a field is unknown, unsupported or invalid; the message names it.
+    """
+    return check(parse_json(body, headers), allow_overrides=allow_overrides)
+
+
+def check(fields: dict[str, Any], *, allow_overrides: bool) -> Completion:
+    """Validate the fields of a request.
+
+    Raises:
         ApiError: A field is unknown, unsupported or invalid; the message names it.
     """
-    fields = {name: value for name, value in parse_json(body, headers).items() if value is not None}
+    fields = {name: value for name, value in fields.items() if value is not None}
     if unsupported := next(filter(_UNSUPPORTED.get, fields), None):
         text = f"{unsupported} is not supported: {_UNSUPPORTED[unsupported]}."
         raise _invalid(unsupported, text, code="unsupported_parameter")

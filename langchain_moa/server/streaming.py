@@ -22,9 +22,9 @@ DONE = b"data: [DONE]\n\n"
 _MOST_UNREAD = 64
 
 
-def to_event(data: Any) -> bytes:
+def to_event(data: Any, *, name: str | None = None) -> bytes:
     """Return a server-sent event with JSON data."""
-    return b"data: " + to_json(data) + b"\n\n"
+    return (f"event: {name}\n".encode() if name else b"") + b"data: " + to_json(data) + b"\n\n"
 
 
 async def with_keep_alive(

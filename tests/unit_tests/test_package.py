@@ -117,7 +117,7 @@ def test_nothing_imports_the_command_line():
 FLOORS = {
     "evals": ("datasets", "statistics", "results", "graders", "benchmarks", "running", "report"),
     "cli": ("terminal", "evaluation", "commands"),
-    "server": ("middleware", "page"),
+    "server": ("middleware", "page", "responses_api"),
 }
 
 

@@ -12,7 +12,7 @@ from langchain_core.runnables.schema import StreamEvent
 from langchain_moa._messages.answers import total_usage
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.server.api_errors import error_types
-from langchain_moa.server.responses import finish_reason
+from langchain_moa.server.completion_objects import finish_reason
 
 Event = dict[str, Any]
 """A JSON-serializable event: its name in `event`, and its data."""

@@ -12,8 +12,8 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.server.api_errors import error_types
-from langchain_moa.server.streaming import DONE, to_event
+from langchain_moa.server.api_errors import ApiError, error_types
+from langchain_moa.server.streaming import DONE, KEEP_ALIVE, to_event
 
 # OpenAI's finish reasons, and those of Anthropic and Google.
 _FINISH_REASONS = {
@@ -40,13 +40,13 @@ class OpenAIResponse:
             "content": answer.text or (None if answer.tool_calls else ""),
             "refusal": answer.additional_kwargs.get("refusal"),
         }
-        if calls := _tool_calls(answer):
+        if calls := tool_calls(answer):
             message["tool_calls"] = calls
         choice = {
             "index": 0,
             "message": message,
             "logprobs": answer.response_metadata.get("logprobs"),
-            "finish_reason": _ending(finish_reason(answer.response_metadata), has_calls=bool(calls)),
+            "finish_reason": final_reason(finish_reason(answer.response_metadata), has_calls=bool(calls)),
         }
         account = {"moa": to_account(answer.response_metadata["moa"])}
         return self._object("chat.completion", choices=[choice], usage=_to_usage(answer.usage_metadata), **account)
@@ -71,7 +71,7 @@ class OpenAIResponse:
 
 
 class CompletionStream:
-    """Converts the chunks of one answer to server-sent events."""
+    """Converts one answer to a chat completion, or its chunks to server-sent events."""
 
     def __init__(self, response: OpenAIResponse, *, include_usage: bool) -> None:
         """Start a stream.
@@ -93,11 +93,19 @@ class CompletionStream:
         account: dict[str, Any] = self._last.response_metadata["moa"]
         return account
 
+    def whole(self, answer: AIMessage) -> dict[str, Any]:
+        """Return the whole answer."""
+        return self._response.whole(answer)
+
+    def idle(self) -> bytes:
+        """Return what is sent when there was no chunk for a while."""
+        return KEEP_ALIVE
+
     def delta(self, chunk: AIMessageChunk) -> bytes:
         """Return the event for a chunk; empty if it has only metadata."""
         self._finish_reason = finish_reason(chunk.response_metadata) or self._finish_reason
         self._last = chunk
-        delta = _to_delta(chunk, calls_begun=self._calls_begun)
+        delta = to_delta(chunk, calls_begun=self._calls_begun)
         if not delta:
             return b""
         self._calls_begun += sum(bool(call["id"]) for call in chunk.tool_call_chunks)
@@ -107,13 +115,17 @@ class CompletionStream:
 
     def end(self) -> bytes:
         """Return the last events: finish reason with data about all calls, usage, and `[DONE]`."""
-        reason = _ending(self._finish_reason, has_calls=self._calls_begun > 0)
+        reason = final_reason(self._finish_reason, has_calls=self._calls_begun > 0)
         last = {**self._response.chunk(self._opening, finish_reason=reason), "moa": to_account(self.account)}
         usage = to_event(self._response.usage(self._last.usage_metadata)) if self._include_usage else b""
         return to_event(last) + usage + DONE
 
+    def failed(self, error: ApiError) -> bytes:
+        """Return the last event of a stream that ends with an error."""
+        return to_event(error.body())
 
-def _to_delta(chunk: AIMessageChunk, *, calls_begun: int) -> dict[str, Any]:
+
+def to_delta(chunk: AIMessageChunk, *, calls_begun: int) -> dict[str, Any]:
     """Return the delta of a chunk; empty if it has only metadata.
 
     Args:
@@ -142,7 +154,7 @@ def _call_delta(call: Mapping[str, Any], place: int) -> dict[str, Any]:
     return delta
 
 
-def _tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
+def tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
     """Return an answer's tool calls. Arguments that are not valid JSON are passed on unchanged."""
     calls = [(call, json.dumps(call["args"], ensure_ascii=False)) for call in answer.tool_calls]
     broken = [(call, call["args"] or "") for call in answer.invalid_tool_calls]
@@ -162,7 +174,7 @@ def finish_reason(metadata: Mapping[str, Any]) -> str | None:
     return _FINISH_REASONS.get(reason, "stop") if reason else None
 
 
-def _ending(reason: str | None, *, has_calls: bool) -> str:
+def final_reason(reason: str | None, *, has_calls: bool) -> str:
     """Return the final finish reason; some providers report `stop` when the model called a tool."""
     return "tool_calls" if has_calls and reason in (None, "stop") else reason or "stop"
 
