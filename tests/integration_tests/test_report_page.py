@@ -132,7 +132,7 @@ def test_the_verdicts_the_warnings_and_the_tables_can_be_read(open_report):
     page = open_report(report_of("weak", "strong", "moa"))
     verdicts = page.locator(".verdicts li")
     expect(verdicts).to_have_count(2)
-    expect(verdicts.last).to_contain_text("moa against strong: better by 0.50 (0.50 to 0.50) for 1.5 times the cost")
+    expect(verdicts.last).to_contain_text("moa against strong: better by 0.50 (0.28 to 0.72) for 1.5 times the cost")
     expect(page.locator(".warnings li")).to_have_count(3)
     expect(page.get_by_role("row").filter(has_text="moa").first).to_contain_text("+0.50")
     expect(page.get_by_role("columnheader", name="USD for 100 items")).to_be_visible()

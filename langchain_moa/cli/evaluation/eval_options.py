@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 
+class Failures(Enum):
+    """How failed answers count."""
+
+    WRONG = "wrong"
+    DROP = "drop"
+
+
 class JudgeMode(Enum):
     """How AlpacaEval's judge is read."""
 
@@ -77,8 +84,16 @@ JudgeModeOption = Annotated[
         "are not comparable with published ones."
     ),
 ]
+FailuresOption = Annotated[
+    Failures,
+    typer.Option(
+        "--failures",
+        help="How failed answers count in the report: as wrong, or not at all. A verdict that depends on it is "
+        "withheld.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Number of questions, sampled at random; marked as partial.")]
-Seed = Annotated[int, typer.Option(help="Random seed of the sample and of the report's bootstrap.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the sample of questions.")]
 Concurrency = Annotated[
     int, typer.Option(min=1, help="Questions asked at the same time. 1 measures the latency that a single user sees.")
 ]

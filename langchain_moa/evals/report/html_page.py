@@ -21,8 +21,8 @@ except ImportError as error:
     msg = 'The page needs plotly: pip install "langchain-moa[evals]"'
     raise ImportError(msg) from error
 
-from langchain_moa.evals.report.findings import Comparison, Findings, SystemReport
-from langchain_moa.evals.report.tables import Table, dollars, heading, interval, number, sentence, tables
+from langchain_moa.evals.report.findings import Findings, SystemReport
+from langchain_moa.evals.report.tables import Table, correction, dollars, heading, interval, number, sentence, tables
 
 # Each is at least 3:1 against both a white and a dark page (WCAG 2.2, 1.4.11). The symbols tell the systems apart too.
 _COLOURS = ("#3079c2", "#d2691e", "#2a9163", "#c4517a", "#8467cf", "#15899a", "#a0722f", "#7a8594")
@@ -68,7 +68,7 @@ def to_html(report: Findings) -> str:
         title=escape(f"{report.benchmark}: is it worth it?"),
         about=escape(heading(report)),
         policy=escape(_policy(plotly, draw)),
-        verdicts=_verdicts(report.verdicts),
+        verdicts=_verdicts(report),
         warnings=_section("Warnings", "warnings", [f"<li>{escape(warning)}</li>" for warning in report.warnings]),
         figures="\n".join(_figure(picture, report.systems) for picture in pictures),
         tables="\n".join(map(_table, tables(report))),
@@ -222,17 +222,18 @@ def _legend(systems: Sequence[SystemReport]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>\n'
 
 
-def _verdicts(verdicts: Sequence[Comparison]) -> str:
+def _verdicts(report: Findings) -> str:
     items = [
         f'<li class="{(verdict.outcome or "unknown").replace(" ", "-")}">{escape(sentence(verdict))}</li>'
-        for verdict in verdicts
+        for verdict in report.verdicts
     ]
-    return _section("Verdicts", "verdicts", items)
+    return _section("Verdicts", "verdicts", items, note=correction(report))
 
 
-def _section(title: str, kind: str, items: Sequence[str]) -> str:
+def _section(title: str, kind: str, items: Sequence[str], *, note: str = "") -> str:
     lines = "\n".join(items)
-    return f'<section class="{kind}">\n<h2>{title}</h2>\n<ul>\n{lines}\n</ul>\n</section>' if items else ""
+    below = f'\n<p class="note">{escape(note)}</p>' if note else ""
+    return f'<section class="{kind}">\n<h2>{title}</h2>\n<ul>\n{lines}\n</ul>{below}\n</section>' if items else ""
 
 
 def _table(table: Table) -> str:

@@ -220,10 +220,11 @@ def test_a_system_of_which_nothing_came_is_reported_all_the_same(serve, folder):
     serve(lambda body: Reply(status=401, error="Incorrect API key provided.") if body["model"] == "b" else "4")
     result = run("--system", "a=openai:a", "--system", "b=openai:b", code=1)
     assert "sums · b · answers: 6/6, 6 failed" in result.stderr
+    assert "Warning: b: 6 of 6 answers failed; they count as wrong." in result.stdout
     assert result.stderr.splitlines()[-1] == "moa: 6 answers failed; run the same command again to retry them."
     assert [(system["failed"], system["score"]) for system in report(folder)["systems"]] == [
         (0, pytest.approx(100 / 6)),
-        (6, None),
+        (6, 0),
     ]
 
 
@@ -315,6 +316,16 @@ def test_judgments_are_discarded_only_when_told_to_and_the_answers_stay(serve, f
     for more in ([], [], ["--overwrite"]):
         moa_eval("judge", *bench, "--judge", "openai:judge", *more)
     assert [request["model"] for request in server.requests] == ["a", "a", *["judge"] * 4]
+
+
+def test_failed_answers_are_left_out_of_the_report_on_request(serve, folder):
+    serve(lambda body: Reply(status=422, error="no") if "1 + 1" in str(body["messages"]) else "4")
+    run("--system", "a=openai:a", "--failures", "drop", code=1)
+    (system,) = report(folder)["systems"]
+    assert (system["scored"], system["score"]) == (5, 20)
+    assert system["score_otherwise"] == pytest.approx(100 / 6)
+    moa_eval("report", "--bench", "sums.jsonl", "--grader", "numeric")
+    assert (report(folder)["failures"], report(folder)["systems"][0]["scored"]) == ("wrong", 6)
 
 
 # -- Other tools' files -----------------------------------------------------------------------------------------------

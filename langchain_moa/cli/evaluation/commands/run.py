@@ -26,6 +26,7 @@ def run(
     concurrency: options.Concurrency = options.CONCURRENCY,
     judge_concurrency: options.JudgeConcurrency = options.CONCURRENCY,
     prices: options.PricesOption = None,
+    failures: options.FailuresOption = options.Failures.WRONG,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     debug: Debug = False,
@@ -69,7 +70,8 @@ def run(
         )
     )
     for benchmark in evaluation.graded_benchmarks():
-        report_on(evaluation, benchmark, names, judge=judging.name if judging else NO_JUDGE, prices=prices)
+        name = judging.name if judging else NO_JUDGE
+        report_on(evaluation, benchmark, names, judge=name, prices=prices, failures=failures.value)
     end(answers=answers, judgments=judgments)
 
 
