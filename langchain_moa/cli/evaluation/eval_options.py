@@ -92,6 +92,14 @@ FailuresOption = Annotated[
         "withheld.",
     ),
 ]
+Detect = Annotated[
+    float | None,
+    typer.Option(
+        "--detect",
+        metavar="DIFFERENCE",
+        help="A difference in the score's unit: how many questions it takes to show it.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Number of questions, sampled at random; marked as partial.")]
 Seed = Annotated[int, typer.Option(help="Random seed of the sample of questions.")]
 Concurrency = Annotated[

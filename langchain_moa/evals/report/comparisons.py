@@ -10,6 +10,7 @@ from langchain_moa.evals.report.findings import Comparison, SystemReport, Verdic
 from langchain_moa.evals.statistics.corrections import corrected, outcome_of
 from langchain_moa.evals.statistics.differences import Difference
 from langchain_moa.evals.statistics.jackknife import Scores
+from langchain_moa.evals.statistics.power import detectable, questions_for
 from langchain_moa.evals.types import Answer
 
 Pair = tuple[str, str]
@@ -35,7 +36,9 @@ def pairs_of(rows: Sequence[SystemReport], singles: Sequence[str], *, baseline: 
     return with_singles if baseline else [*with_singles, *combinations(composed, 2)]
 
 
-def compare(pairs: Sequence[Pair], rows: Sequence[SystemReport], scores: Scores, otherwise: Scores) -> list[Comparison]:
+def compare(
+    pairs: Sequence[Pair], rows: Sequence[SystemReport], scores: Scores, otherwise: Scores, *, detect: float | None
+) -> list[Comparison]:
     """Compare pairs of systems, with Holm's correction for all of them.
 
     Args:
@@ -43,9 +46,11 @@ def compare(pairs: Sequence[Pair], rows: Sequence[SystemReport], scores: Scores,
         rows: The systems, with their costs.
         scores: Scores by question.
         otherwise: The same, with failed answers counted the other way.
+        detect: A difference, to say how many questions it takes.
     """
     by_name = {row.system: row for row in rows}
     judged, again = _judge(pairs, scores), _judge(pairs, otherwise)
+    count = sum(difference is not None for difference, _, _ in judged.values())
     comparisons = []
     for pair in pairs:
         system, other = (by_name[name] for name in pair)
@@ -59,6 +64,10 @@ def compare(pairs: Sequence[Pair], rows: Sequence[SystemReport], scores: Scores,
                 difference=difference,
                 p_value=p_value,
                 otherwise=again[pair][0] if failed else None,
+                detectable=detectable(difference.spread, difference.questions, comparisons=count)
+                if difference
+                else None,
+                needed=questions_for(detect, difference.spread, comparisons=count) if difference and detect else None,
                 cost_factor=_ratio(system.spending.usd_per_100, other.spending.usd_per_100),
                 latency_factor=_ratio(system.spending.latency_p50, other.spending.latency_p50),
             )

@@ -82,6 +82,12 @@ class Comparison:
     otherwise: Difference | None
     """The difference with failed answers counted the other way. `None`: neither system failed."""
 
+    detectable: float | None
+    """The smallest difference that so many questions show in four evaluations of five. `None`: not known."""
+
+    needed: int | None
+    """Questions that the report's `detect` takes. `None`: not asked for, or not known."""
+
     cost_factor: float | None
     """Cost relative to the other system (2.0 = twice as expensive)."""
 
@@ -111,6 +117,9 @@ class Findings:
 
     failures: Failures
     """How failed answers count."""
+
+    detect: float | None
+    """A difference that the reader wants to be able to show. `None`: none was named."""
 
     prices: str | None
     """Where the prices come from."""

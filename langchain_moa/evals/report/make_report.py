@@ -26,6 +26,7 @@ def make_report(
     prices: Prices | None,
     baseline: str | None = None,
     failures: Failures = "wrong",
+    detect: float | None = None,
     warnings: Sequence[str] = (),
 ) -> Report:
     """Compute scores, confidence intervals, comparisons and costs.
@@ -38,6 +39,7 @@ def make_report(
         baseline: The system to compare the others with. Default: the single model with the best score, where a single
             model is a system of which nine answers in ten, or more, took one model call per turn.
         failures: Whether a failed answer counts as `wrong`, with the lowest score possible, or is left out (`drop`).
+        detect: A difference in the score's unit: the report says how many questions it takes to show it.
         warnings: Further warnings to show, before the report's own.
 
     Returns:
@@ -45,10 +47,13 @@ def make_report(
             baseline is named. A verdict that depends on how failed answers count is withheld.
 
     Raises:
-        ValueError: `runs` is empty, or `baseline` is not among them.
+        ValueError: `runs` is empty, `baseline` is not among them, or `detect` is not above 0.
     """
     if not runs:
         msg = "There is nothing to report: pass at least one system."
+        raise ValueError(msg)
+    if detect is not None and detect <= 0:
+        msg = f"The difference to detect must be above 0, not {detect:g}."
         raise ValueError(msg)
     if baseline is not None and baseline not in runs:
         msg = f"Baseline {baseline!r} is not among the systems: choose from {', '.join(map(repr, runs))}."
@@ -79,9 +84,10 @@ def make_report(
         baseline=compared_with,
         is_named=baseline is not None,
         failures=failures,
+        detect=detect,
         prices=prices.source if prices else None,
         systems=rows,
-        verdicts=compare(pairs_of(rows, singles, baseline=baseline), rows, scores, Scores(others)),
+        verdicts=compare(pairs_of(rows, singles, baseline=baseline), rows, scores, Scores(others), detect=detect),
         warnings=[
             *warnings,
             *metric_warnings(metrics),

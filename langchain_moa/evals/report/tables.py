@@ -22,8 +22,8 @@ class Table:
 
 
 def tables(report: Findings) -> list[Table]:
-    """Return the report's tables: scores, costs, all figures, and a table per breakdown."""
-    return [_scores(report), _costs(report), *_figures(report), *_breakdowns(report)]
+    """Return the report's tables: scores, costs, what the questions can show, all figures, and one per breakdown."""
+    return [_scores(report), _costs(report), *_power(report), *_figures(report), *_breakdowns(report)]
 
 
 def heading(report: Findings) -> str:
@@ -135,6 +135,25 @@ def _costs(report: Findings) -> Table:
         for row in report.systems
     ]
     return Table(title="Costs", header=header, rows=rows)
+
+
+def _power(report: Findings) -> list[Table]:
+    """Return the table of differences that so many questions can show, if there are comparisons."""
+    known = [(one, one.difference) for one in report.verdicts if one.difference]
+    header = ["80 % power, corrected", "questions", "SD of the difference", "shows differences from"]
+    rows = [
+        [
+            f"{one.system} against {one.other}",
+            number(difference.questions),
+            number(difference.spread),
+            number(one.detectable),
+        ]
+        for one, difference in known
+    ]
+    if report.detect is not None:
+        header.append(f"questions for {report.detect:g}")
+        rows = [[*cells, number(one.needed)] for cells, (one, _) in zip(rows, known, strict=True)]
+    return [Table(title="What the questions can show", header=header, rows=rows)] if rows else []
 
 
 def _figures(report: Findings) -> list[Table]:

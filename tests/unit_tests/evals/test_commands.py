@@ -155,7 +155,7 @@ def test_a_dry_run_tells_calls_and_tokens_and_asks_nobody(serve, folder):
     server = serve()
     systems = ["--system", "moa=together-moa", "--system", "one=openai:gpt"]
     result = moa_eval("run", "--bench", "mt_bench", *systems, "--judge", "openai:gpt-4", "--dry-run")
-    header, moa, one, total = [line.split("\t") for line in result.stdout.splitlines()]
+    header, moa, one, total, _ = [line.split("\t") for line in result.stdout.splitlines()]
     assert header[:4] == ["benchmark", "system", "questions", "calls"]
     # Two rounds of six proposers and the aggregator, for each of two turns; the judge rates each turn.
     assert (moa[2], moa[3], moa[6]) == ("80", "2,080", "160")
@@ -169,8 +169,20 @@ def test_a_dry_run_tells_calls_and_tokens_and_asks_nobody(serve, folder):
 def test_a_dry_run_knows_that_a_pair_is_judged_in_both_orders_and_the_baseline_not_at_all(serve):
     serve()
     systems = ["--system", "a=openai:a", "--system", "b=openai:b", "--baseline", "a", "--judge", "openai:judge"]
-    _, first, second, _ = run(*systems, "--dry-run", grader="pairwise").stdout.splitlines()
+    _, first, second, *_ = run(*systems, "--dry-run", grader="pairwise").stdout.splitlines()
     assert (first.split("\t")[6], second.split("\t")[6]) == ("0", "12")
+
+
+def test_a_dry_run_tells_what_the_questions_can_show_from_what_is_measured_so_far(serve, folder):
+    serve(lambda body: "4" if body["model"] == "a" else str(2 * int(body["messages"][-1]["content"].split()[2])))
+    systems = ["--system", "a=openai:a", "--system", "b=openai:b"]
+    result = run(*systems, "--dry-run", "--detect", "5")
+    assert "sums: 6 questions can show a difference of" in result.stdout
+    assert "nothing measured yet" in result.stdout
+    assert "a difference of 5 takes 1,5" in result.stdout
+    run(*systems, "--baseline", "a")
+    result = run(*systems, "--baseline", "a", "--dry-run", "--detect", "5")
+    assert "from b and a on 6 questions so far, SD 40.82" in result.stdout
 
 
 # -- Judging and reporting --------------------------------------------------------------------------------------------

@@ -268,6 +268,18 @@ def test_how_the_judge_was_read_is_told():
     assert report_of({"a": (answers, unjudged)}, judge=None).judge_mode is None
 
 
+def test_a_report_says_what_its_questions_can_show_and_how_many_a_difference_takes():
+    runs = {name: make_run(name, noisy_scores(6, seed=i), calls=1 + i) for i, name in enumerate(("single", "moa"))}
+    report = report_of(runs, detect=0.1)
+    (verdict,) = report.verdicts
+    assert 0.3 < verdict.detectable < 0.8
+    assert verdict.needed == pytest.approx(80 * (verdict.detectable / 0.1) ** 2, rel=0.05)
+    assert "| questions for 0.1 |" in report.to_markdown()
+    assert "What the questions can show" in to_html(report)
+    with pytest.raises(ValueError, match="must be above 0, not -1"):
+        report_of(runs, detect=-1)
+
+
 def test_the_json_holds_everything(report):
     content = json.loads(report.to_json())
     assert [row["system"] for row in content["systems"]] == ["weak", "strong", "moa"]

@@ -13,6 +13,7 @@ from langchain_moa.evals.statistics.corrections import corrected, outcome_of
 from langchain_moa.evals.statistics.differences import difference_of, tango
 from langchain_moa.evals.statistics.intervals import Interval, mean_interval, share_interval
 from langchain_moa.evals.statistics.jackknife import Scores
+from langchain_moa.evals.statistics.power import detectable, questions_for
 from tests.evals_fixtures import needs_fixtures
 from tests.sample_evaluation import MeanMetric, noisy_scores
 from tests.unit_tests.evals.test_length_control import published
@@ -239,6 +240,31 @@ def test_of_eight_equal_mixtures_hardly_any_run_finds_one_better():
         if min(difference.p_value for difference in differences) < 0.05:  # the correction makes none smaller
             found += "better" in map(outcome_of, differences, corrected(differences))
     assert found <= 10
+
+
+# -- Power ------------------------------------------------------------------------------------------------------------
+
+
+def test_so_many_questions_show_the_difference_that_takes_so_many():
+    smallest = detectable(40.0, 200)
+    assert smallest == pytest.approx((1.96 + 0.84) * 40 / math.sqrt(200), rel=0.01)
+    assert questions_for(smallest, 40.0) in (200, 201)
+    assert questions_for(smallest, 40.0, comparisons=8) > 250
+    assert detectable(40.0, 200, comparisons=8) > smallest
+
+
+def test_the_detectable_difference_is_found_in_four_evaluations_of_five():
+    rng, smallest = np.random.default_rng(0), detectable(30.0, 100)
+    found = 0
+    for _ in range(500):
+        differences = rng.normal(smallest, 30.0, 100)
+        one = difference_of(differences, np.zeros(100), value=float(differences.mean()), bounds=None)
+        found += one.p_value < 0.05
+    assert 0.75 < found / 500 < 0.86
+
+
+def test_nothing_that_varies_has_no_power():
+    assert detectable(0.0, 100) is detectable(1.0, 2) is questions_for(1.0, 0.0) is None
 
 
 # -- Means ------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ def report(
     seed: options.Seed = 0,
     prices: options.PricesOption = None,
     failures: options.FailuresOption = options.Failures.WRONG,
+    detect: options.Detect = None,
     debug: Debug = False,
 ) -> None:
     """Report scores, costs and latencies: on the terminal, and as report.json, .csv, .md and .html in DIR."""
@@ -35,7 +36,7 @@ def report(
     evaluation = Evaluation(bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed)
     for benchmark in evaluation.graded_benchmarks():
         systems = evaluation.systems(benchmark, evaluation.with_baseline(system))
-        report_on(evaluation, benchmark, systems, judge=judge, prices=prices, failures=failures.value)
+        report_on(evaluation, benchmark, systems, judge=judge, prices=prices, failures=failures.value, detect=detect)
 
 
 def load_prices(source: str | None) -> Prices | None:
@@ -65,6 +66,7 @@ def report_on(
     judge: str | None,
     prices: str | None,
     failures: Failures,
+    detect: float | None,
 ) -> None:
     """Make the report of a benchmark, print it and write it next to the results."""
     from langchain_moa.cli.evaluation.progress import working
@@ -86,6 +88,7 @@ def report_on(
             prices=load_prices(prices),
             baseline=evaluation.baseline,
             failures=failures,
+            detect=detect,
             warnings=warnings,
         )
     publish(evaluation.out / benchmark.name, report)

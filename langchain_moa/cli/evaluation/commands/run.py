@@ -27,6 +27,7 @@ def run(
     judge_concurrency: options.JudgeConcurrency = options.CONCURRENCY,
     prices: options.PricesOption = None,
     failures: options.FailuresOption = options.Failures.WRONG,
+    detect: options.Detect = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     debug: Debug = False,
@@ -35,6 +36,7 @@ def run(
     from langchain_moa.cli.evaluation.commands.report import check_report, report_on
     from langchain_moa.cli.evaluation.dry_run import show_estimates
     from langchain_moa.cli.evaluation.evaluation import Evaluation
+    from langchain_moa.cli.evaluation.foreseen_power import show_power
     from langchain_moa.cli.evaluation.progress import end
     from langchain_moa.cli.evaluation.system_specs import resolve, resolve_all
     from langchain_moa.evals.running.judge_answers import NO_JUDGE
@@ -53,7 +55,9 @@ def run(
     judging = resolve(judge) if judge else None
     evaluation.check(names, judge=judging)
     if dry_run:
-        show_estimates(evaluation, evaluation.foreseen_benchmarks(), systems, judged=True)
+        benchmarks = evaluation.foreseen_benchmarks()
+        show_estimates(evaluation, benchmarks, systems, judged=True)
+        show_power(evaluation, benchmarks, names, judging.name if judging else NO_JUDGE, detect=detect)
         return
     # Raises configuration errors before the first call.
     check_report(prices)
@@ -71,7 +75,7 @@ def run(
     )
     for benchmark in evaluation.graded_benchmarks():
         name = judging.name if judging else NO_JUDGE
-        report_on(evaluation, benchmark, names, judge=name, prices=prices, failures=failures.value)
+        report_on(evaluation, benchmark, names, judge=name, prices=prices, failures=failures.value, detect=detect)
     end(answers=answers, judgments=judgments)
 
 
