@@ -119,6 +119,18 @@ def test_intervals_are_drawn_where_they_are(open_report):
     assert all(box["height"] > 20 for box in (error.bounding_box() for error in errors.all()))
 
 
+def test_a_logarithmic_axis_can_be_read(open_report):
+    runs = {
+        "cheap": make_run("cheap", noisy_scores(6), seconds=0.012),
+        "dear": make_run("dear", noisy_scores(6, seed=1), seconds=1.9, calls=3),
+    }
+    page = open_report(make_report(SampleBenchmark(), runs, judge=None, prices=None))
+    ticks = plot(page, "Score against latency").locator(".xtick text").all_text_contents()
+    assert "0.02" in ticks
+    assert "1" in ticks
+    assert "2" not in ticks or "0.2" in ticks
+
+
 def test_nothing_is_wider_than_a_phone_but_the_tables_which_scroll(open_report):
     page = open_report(report_of("weak", "strong", "a-mixture-with-quite-a-long-name"), **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -25,15 +25,27 @@ def is_single(answers: Sequence[Answer]) -> bool | None:
     return fmean(answer.calls <= len(answer.texts) for answer in counted) >= _MOSTLY if counted else None
 
 
-def pairs_of(rows: Sequence[SystemReport], singles: Sequence[str], *, baseline: str | None) -> list[Pair]:
+def pairs_of(
+    rows: Sequence[SystemReport],
+    singles: Sequence[str],
+    *,
+    baseline: str | None,
+    equal: Mapping[str, Sequence[str]],
+) -> list[Pair]:
     """Return the systems to compare: each composed one with each single model, and with each other.
 
-    With a baseline that was named, the composed systems are compared with that and not with each other.
+    With a baseline that was named, the composed systems are compared with that and not with each other. A system that
+    was given as much as a mixture (`equal`) is compared with that mixture only.
     """
-    composed = [row.system for row in rows if row.system not in singles and row.failed < row.answers]
+    controls = {control for named in equal.values() for control in named}
+    there = [row.system for row in rows if row.failed < row.answers and row.system not in controls]
+    composed = [system for system in there if system not in singles]
     alone = [row.system for row in rows if row.system in singles]
-    with_singles = [(system, single) for system in composed for single in alone]
-    return with_singles if baseline else [*with_singles, *combinations(composed, 2)]
+    pairs = [(system, single) for system in composed for single in alone]
+    if not baseline:
+        pairs += combinations(composed, 2)
+    names = {row.system for row in rows}
+    return pairs + [(mixture, one) for mixture in composed for one in equal.get(mixture, ()) if one in names]
 
 
 def compare(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from langchain_moa.evals.failures import Failures
+from langchain_moa.evals.report.ceiling import Ceiling
 from langchain_moa.evals.report.spending import JudgeSpending, Spending
 from langchain_moa.evals.statistics.corrections import Outcome
 from langchain_moa.evals.statistics.differences import Difference
@@ -128,4 +129,8 @@ class Findings:
     """In the order given by the caller."""
 
     verdicts: Sequence[Comparison]
+
+    ceiling: Ceiling | None
+    """What no choice among the single models can pass. `None`: not a matter of right and wrong, or fewer than two."""
+
     warnings: Sequence[str]

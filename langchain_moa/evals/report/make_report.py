@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from langchain_moa.evals.failures import Failures, counted_as_wrong
+from langchain_moa.evals.report.ceiling import ceiling_of
 from langchain_moa.evals.report.comparisons import compare, is_single, pairs_of
 from langchain_moa.evals.report.findings import Run, SystemReport
 from langchain_moa.evals.report.report import Report
@@ -25,6 +26,7 @@ def make_report(
     judge: str | None,
     prices: Prices | None,
     baseline: str | None = None,
+    equal: Mapping[str, Sequence[str]] | None = None,
     failures: Failures = "wrong",
     detect: float | None = None,
     warnings: Sequence[str] = (),
@@ -38,6 +40,8 @@ def make_report(
         prices: Token prices. `None`: costs are left out.
         baseline: The system to compare the others with. Default: the single model with the best score, where a single
             model is a system of which nine answers in ten, or more, took one model call per turn.
+        equal: By mixture, systems that were given the same money or the same number of calls: each is compared with
+            its mixture, and with nothing else.
         failures: Whether a failed answer counts as `wrong`, with the lowest score possible, or is left out (`drop`).
         detect: A difference in the score's unit: the report says how many questions it takes to show it.
         warnings: Further warnings to show, before the report's own.
@@ -60,7 +64,9 @@ def make_report(
         raise ValueError(msg)
     wrong, dropped = _metrics(benchmark, runs)
     metrics, others = (wrong, dropped) if failures == "wrong" else (dropped, wrong)
-    singles = [system for system, (answers, _) in runs.items() if system == baseline or is_single(answers)]
+    controls = {control for named in (equal or {}).values() for control in named}
+    alone = [system for system, (answers, _) in runs.items() if is_single(answers) and system not in controls]
+    singles = [system for system in runs if system == baseline or system in alone]
     compared_with = baseline or _best({system: metrics[system] for system in singles})
     scores = Scores(metrics)
     rows = [
@@ -87,7 +93,10 @@ def make_report(
         detect=detect,
         prices=prices.source if prices else None,
         systems=rows,
-        verdicts=compare(pairs_of(rows, singles, baseline=baseline), rows, scores, Scores(others), detect=detect),
+        verdicts=compare(
+            pairs_of(rows, singles, baseline=baseline, equal=equal or {}), rows, scores, Scores(others), detect=detect
+        ),
+        ceiling=ceiling_of({system: metrics[system] for system in alone}, scores),
         warnings=[
             *warnings,
             *metric_warnings(metrics),

@@ -23,7 +23,14 @@ class Table:
 
 def tables(report: Findings) -> list[Table]:
     """Return the report's tables: scores, costs, what the questions can show, all figures, and one per breakdown."""
-    return [_scores(report), _costs(report), *_power(report), *_figures(report), *_breakdowns(report)]
+    return [
+        _scores(report),
+        _costs(report),
+        *_power(report),
+        *_ceiling(report),
+        *_figures(report),
+        *_breakdowns(report),
+    ]
 
 
 def heading(report: Findings) -> str:
@@ -154,6 +161,32 @@ def _power(report: Findings) -> list[Table]:
         header.append(f"questions for {report.detect:g}")
         rows = [[*cells, number(one.needed)] for cells, (one, _) in zip(rows, known, strict=True)]
     return [Table(title="What the questions can show", header=header, rows=rows)] if rows else []
+
+
+def _ceiling(report: Findings) -> list[Table]:
+    """Return the table of what no choice among the single models can pass, if that is known."""
+    ceiling = report.ceiling
+    if ceiling is None:
+        return []
+    members = ", ".join(ceiling.members)
+    return [
+        Table(
+            title="What no choice among the single models can pass",
+            header=["", "questions (%)", "95 % CI (exact)", "n"],
+            rows=[
+                [
+                    f"oracle: any of {members} is right",
+                    *_share(ceiling.oracle, ceiling.oracle_interval),
+                    str(ceiling.questions),
+                ],
+                [f"beta: all of {members} fail", *_share(ceiling.beta, ceiling.beta_interval), str(ceiling.questions)],
+            ],
+        )
+    ]
+
+
+def _share(value: float, around: Interval | None) -> list[str]:
+    return [number(value), interval(around)]
 
 
 def _figures(report: Findings) -> list[Table]:

@@ -1,8 +1,8 @@
 """Paired differences between two systems that answered the same questions.
 
 Where every answer is right or wrong, the interval is Tango's score interval, which agrees with McNemar's test: it holds
-zero exactly where the test finds no difference. Newcombe's interval holds the truth as often or less often at every
-size that was simulated (tests/benchmarks/README.md). Other scores have Wilson's interval with the effective sample
+zero exactly where the test finds no difference. Newcombe's interval strays further from 95 % where the two differ on
+few questions (tests/benchmarks/README.md). Other scores have Wilson's interval with the effective sample
 size, on the scale of the largest difference seen. Sources: T. Tango, Statistics in Medicine 17 (1998), 891-908;
 Q. McNemar, Psychometrika 12 (1947); `intervals.py`.
 """

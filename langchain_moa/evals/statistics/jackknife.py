@@ -36,12 +36,12 @@ class Scores:
             for system, metric in metrics.items()
         }
         # A system is compared with several others, mostly on the same questions.
-        self._values = cache(self._pseudo_values)
+        self.values = cache(self._pseudo_values)
 
     def interval(self, system: str) -> Interval | None:
         """Return the interval of a system's score. `None`: fewer than two questions."""
         metric = self._metrics[system]
-        return mean_interval(self._values(system, tuple(metric.questions)), metric.bounds)
+        return mean_interval(self.values(system, tuple(metric.questions)), metric.bounds)
 
     def difference(self, system: str, other: str) -> Difference | None:
         """Return the paired difference of two systems. `None`: fewer than two questions in common."""
@@ -50,8 +50,8 @@ class Scores:
         if len(common) < 2:
             return None
         return difference_of(
-            self._values(system, common),
-            self._values(other, common),
+            self.values(system, common),
+            self.values(other, common),
             value=self._score(system, common) - self._score(other, common),
             bounds=_shared(self._metrics[system].bounds, self._metrics[other].bounds),
         )

@@ -341,6 +341,30 @@ def test_the_page_says_what_it_can_not_draw():
     assert page.count("Not shown, because it is not known: a.") == 2
 
 
+def page_figures(report):
+    """Return the plots of a report's page, as the page draws them."""
+    return json.loads(to_html(report).partition('id="data">')[2].partition("</script>")[0])
+
+
+def test_systems_of_the_same_cost_are_drawn_side_by_side_with_their_own_figures():
+    runs = {name: make_run(name, noisy_scores(6, seed=i), seconds=2.0) for i, name in enumerate("abc")}
+    report = report_of(runs)
+    places = [trace["x"][0] for trace in page_figures(report)[1]["data"]]
+    assert places[0] < places[1] == 2.0 < places[2]
+    page = to_html(report)
+    assert "Systems of the same latency are drawn side by side." in page
+    assert page.count("latency p50 2.00 s") == 6  # at both plots
+
+
+def test_a_logarithmic_axis_has_whole_numbers_at_its_ticks():
+    runs = {
+        "a": make_run("a", noisy_scores(6), seconds=0.02),
+        "b": make_run("b", noisy_scores(6, seed=1), seconds=3.0, calls=2),
+    }
+    axis = page_figures(report_of(runs))[1]["layout"]["xaxis"]
+    assert (axis["type"], axis["tickformat"]) == ("log", "~g")
+
+
 RADAR = '<h2>Score by category</h2>\n<div class="plot radar"'
 
 
