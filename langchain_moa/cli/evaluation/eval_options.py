@@ -92,6 +92,14 @@ FailuresOption = Annotated[
         "withheld.",
     ),
 ]
+EqualCost = Annotated[
+    bool,
+    typer.Option(
+        "--equal-cost",
+        help="Compare every mixture also with the best single model given the same money and the same number of calls: "
+        "several samples of it, which vote or which it aggregates. Needs --prices.",
+    ),
+]
 Detect = Annotated[
     float | None,
     typer.Option(

@@ -51,7 +51,8 @@ def samples_for_cost(mixture: Sequence[Answer], single: Sequence[Answer], prices
     if budget.usd_per_100 is None or not sample.usd_per_100:
         return None
     cost = partial(_cost, single, sample.usd_per_100, prices, voted=voted)
-    affordable = takewhile(lambda samples: cost(samples) <= (budget.usd_per_100 or 0.0), range(1, MOST + 1))
+    most = budget.usd_per_100 * (1 + 1e-9)  # a rounding error is no lack of money
+    affordable = takewhile(lambda samples: cost(samples) <= most, range(1, MOST + 1))
     return max(affordable, default=1)
 
 

@@ -48,12 +48,12 @@ def correction(report: Findings) -> str:
     if not count:
         return ""
     chosen = (
-        f"the baseline {report.baseline} was named"
+        f"; the baseline {report.baseline} was named."
         if report.is_named
-        else "so is the choice of the best single model by the same questions, since all are among them"
+        else ", which also allows for choosing the best single model on the same questions: all are among them."
     )
     return (
-        f"Decided at 5 % with Holm's correction for {_counted(count, 'comparison')}; {chosen}. "
+        f"Decided at 5 % with Holm's correction for {_counted(count, 'comparison')}{chosen} "
         "Intervals are of one comparison each."
     )
 
@@ -172,7 +172,7 @@ def _ceiling(report: Findings) -> list[Table]:
     return [
         Table(
             title="What no choice among the single models can pass",
-            header=["", "questions (%)", "95 % CI (exact)", "n"],
+            header=["single models", "questions (%)", "95 % CI (exact)", "n"],
             rows=[
                 [
                     f"oracle: any of {members} is right",

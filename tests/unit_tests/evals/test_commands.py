@@ -340,6 +340,58 @@ def test_failed_answers_are_left_out_of_the_report_on_request(serve, folder):
     assert (report(folder)["failures"], report(folder)["systems"][0]["scored"]) == ("wrong", 6)
 
 
+MIXTURES = """
+from langchain_moa import ChatMoA
+
+def mixture():
+    proposers = ["openai:a", "openai:b", "openai:a"]
+    return ChatMoA(proposers=proposers, aggregator="openai:a", include_references=True)
+"""
+
+
+def test_a_mixture_is_compared_with_its_best_model_given_the_same_money(serve, folder):
+    server = serve(lambda body: "4" if body["model"] == "a" else "5")
+    (folder / "mixtures_a.py").write_text(MIXTURES)
+    (folder / "prices.json").write_text(json.dumps({name: {"input": 1, "output": 1} for name in "ab"}))
+    systems = ["--system", "a=openai:a", "--system", "b=openai:b", "--system", "moa=mixtures_a:mixture"]
+    result = run(*systems, "--prices", "prices.json", "--equal-cost")
+    names = [system["system"] for system in report(folder)["systems"]]
+    assert names == ["a", "b", "moa", "moa.equal-cost-and-calls.a-x4"]
+    pairs = [(verdict["system"], verdict["other"]) for verdict in report(folder)["verdicts"]]
+    assert pairs == [("moa", name) for name in names if name != "moa"]
+    manifest = json.loads((folder / "moa-eval/sums/moa.equal-cost-and-calls.a-x4/manifest.json").read_text())
+    assert manifest["outputs"]["system"]["spec"] == "4 samples of a, voted"
+    asked = len(server.requests)
+    again = run(*systems, "--prices", "prices.json", "--equal-cost")
+    assert (len(server.requests), again.stdout) == (asked, result.stdout)
+    moa_eval("report", "--bench", "sums.jsonl", "--grader", "numeric")
+    assert [(one["system"], one["other"]) for one in report(folder)["verdicts"]] == pairs
+
+
+def test_where_answers_can_not_vote_the_model_aggregates_its_samples(serve, folder):
+    serve(lambda body: "[[7]]")
+    (folder / "mixtures_b.py").write_text(MIXTURES)
+    (folder / "prices.json").write_text(json.dumps({name: {"input": 1, "output": 1} for name in ("a", "b", "judge")}))
+    systems = ["--system", "a=openai:a", "--system", "moa=mixtures_b:mixture", "--judge", "openai:judge"]
+    moa_eval("run", "--bench", "mt_bench", "--limit", "2", *systems, "--prices", "prices.json", "--equal-cost")
+    rows = {row["system"]: row["spending"]["calls"] for row in report(folder, "mt_bench")["systems"]}
+    assert rows["moa.equal-calls.a-x3"] == rows["moa"] == 8
+    (bought,) = [name for name in rows if ".equal-cost." in name]
+    assert rows[bought] <= rows["moa"]
+
+
+def test_equal_money_needs_prices_and_a_single_model(serve, folder):
+    server = serve()
+    (folder / "mixtures_c.py").write_text(MIXTURES)
+    only = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "moa=mixtures_c:mixture", "--equal-cost"]
+    assert "--equal-cost needs the prices of the models" in error_of(*only)
+    assert server.requests == []
+    (folder / "prices.json").write_text(json.dumps({"a": {"input": 1, "output": 1}}))
+    assert "--equal-cost needs a single model" in error_of(*only, "--prices", "prices.json")
+    with_single = [*only, "--system", "a=openai:a", "--prices", "prices.json"]
+    assert "needs the prices of all models in 'moa' and 'a'" in error_of(*with_single)
+
+
 # -- Other tools' files -----------------------------------------------------------------------------------------------
 
 

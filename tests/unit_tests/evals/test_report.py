@@ -2,13 +2,15 @@ import csv
 import io
 import json
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from rich.console import Console
+from scipy.stats import binomtest
 
 from langchain_moa.cli.evaluation.report_output import print_report
 from langchain_moa.evals.report.comparisons import is_single
+from langchain_moa.evals.report.equal_cost import samples_for_calls, samples_for_cost
 from langchain_moa.evals.report.html_page import to_html
 from langchain_moa.evals.report.make_report import make_report
 from langchain_moa.evals.types import Answer, Judgment
@@ -183,7 +185,7 @@ def test_verdicts_are_corrected_for_being_several_and_the_report_says_so():
     assert any(verdict.p_value > 0.05 > verdict.difference.p_value for verdict in report.verdicts)
     assert all(verdict.outcome == "not distinguishable" for verdict in report.verdicts if verdict.p_value >= 0.05)
     text = report.to_markdown().replace("\\", "")
-    assert "Decided at 5 % with Holm's correction for 36 comparisons; so is the choice of the best single model" in text
+    assert "Holm's correction for 36 comparisons, which also allows for choosing the best single model" in text
     named = report_of(runs, baseline="single")
     assert "for 8 comparisons; the baseline single was named." in named.to_markdown().replace("\\", "")
 
@@ -278,6 +280,61 @@ def test_a_report_says_what_its_questions_can_show_and_how_many_a_difference_tak
     assert "What the questions can show" in to_html(report)
     with pytest.raises(ValueError, match="must be above 0, not -1"):
         report_of(runs, detect=-1)
+
+
+@dataclass
+class RightOrWrong(SampleBenchmark):
+    """Questions whose answers are right (100) or wrong (0)."""
+
+    def metric(self, answers, judgments):
+        metric = super().metric(answers, judgments)
+        metric.bounds = (0.0, 100.0)
+        return metric
+
+
+def test_the_ceiling_is_where_any_single_model_is_right():
+    scores = {"a": [100.0, 0.0, 0.0, 100.0] * 5, "b": [100.0, 100.0, 0.0, 0.0] * 5, "moa": [100.0] * 20}
+    runs = {name: make_run(name, one, calls=3 if name == "moa" else 1) for name, one in scores.items()}
+    report = make_report(RightOrWrong(), runs, judge=None, prices=None)
+    assert (report.ceiling.members, report.ceiling.oracle, report.ceiling.beta) == (("a", "b"), 75, 25)
+    expected = binomtest(5, 20).proportion_ci(method="exact")
+    assert report.ceiling.beta_interval.low == pytest.approx(100 * expected.low)
+    assert report.ceiling.beta_interval.high == pytest.approx(100 * expected.high)
+    for text in (report.to_markdown(), to_html(report)):
+        assert "oracle: any of a, b is right" in text
+        assert "beta: all of a, b fail" in text
+    assert json.loads(report.to_json())["ceiling"]["beta"] == 25
+
+
+def test_there_is_no_ceiling_for_ratings_or_for_one_model():
+    runs = {name: make_run(name, noisy_scores(6)) for name in "ab"}
+    assert report_of(runs).ceiling is None
+    runs = {"a": make_run("a", [100.0, 0.0] * 10)}
+    assert make_report(RightOrWrong(), runs, judge=None, prices=None).ceiling is None
+
+
+def test_a_system_of_equal_cost_is_compared_with_its_mixture_only():
+    names = ("single", "moa", "other", "moa.equal-cost.single-x3")
+    runs = {name: make_run(name, noisy_scores(6, seed=i), calls=1 + i) for i, name in enumerate(names)}
+    report = report_of(runs, equal={"moa": [names[-1]]})
+    assert [(verdict.system, verdict.other) for verdict in report.verdicts] == [
+        ("moa", "single"),
+        ("other", "single"),
+        ("moa", "other"),
+        ("moa", "moa.equal-cost.single-x3"),
+    ]
+
+
+def test_the_money_of_a_mixture_buys_so_many_samples():
+    single, _ = make_run("single", [5.0] * 4)  # 100 tokens in at 1, 50 out at 4: 300 a question
+    mixture, _ = make_run("moa", [5.0] * 4, models=["small", "big"], calls=3)  # 900 a question
+    assert samples_for_cost(mixture, single, PRICES, voted=True) == 3
+    # Two samples and the call that reads them: 3 x 300, and 2 x 50 tokens more to read, which is 100 too many.
+    assert samples_for_cost(mixture, single, PRICES, voted=False) == 1
+    assert samples_for_calls(mixture, single, voted=True) == 3
+    assert samples_for_calls(mixture, single, voted=False) == 2
+    unpriced, _ = make_run("new", [5.0] * 4, models=["new"])
+    assert samples_for_cost(mixture, unpriced, PRICES, voted=True) is None
 
 
 def test_the_json_holds_everything(report):

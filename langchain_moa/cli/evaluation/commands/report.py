@@ -69,6 +69,7 @@ def report_on(
     detect: float | None,
 ) -> None:
     """Make the report of a benchmark, print it and write it next to the results."""
+    from langchain_moa.cli.evaluation.equal_cost import controls_of
     from langchain_moa.cli.evaluation.progress import working
     from langchain_moa.cli.evaluation.report_output import publish
     from langchain_moa.cli.evaluation.stored_results import judge_name, judged, sample_warnings
@@ -87,6 +88,7 @@ def report_on(
             judge=name if evaluation.needs_judge(benchmark) else None,
             prices=load_prices(prices),
             baseline=evaluation.baseline,
+            equal=controls_of(systems),
             failures=failures,
             detect=detect,
             warnings=warnings,
