@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
     from langchain_moa.answer_keys import AnswerKey
     from langchain_moa.cli.evaluation.evaluation import Evaluation
-    from langchain_moa.evals.report.prices import Prices
     from langchain_moa.evals.report.report import Report
     from langchain_moa.evals.systems import System
     from langchain_moa.evals.types import Benchmark
+    from langchain_moa.prices import Prices
 
 _MARK = ".equal-"
 

@@ -117,8 +117,9 @@ class AlpacaEval:
         The main score is the length-controlled win rate if (almost) all instructions were judged and `df_gamed.csv` and
         scikit-learn are available. Otherwise it is the raw win rate, and a warning gives the reason.
         """
-        outputs = {answer.question: "" if answer.error is not None else answer.texts[0] for answer in answers}
-        written = [answer.texts[0] for answer in answers if answer.error is None]
+        answered = {answer.question: answer.texts[0] for answer in answers if answer.error is None}
+        failed = {judgment.question: "" for judgment in judgments if judgment.fields.get("failed")}
+        outputs = {**answered, **failed}
         scores = {judgment.question: judgment.score for judgment in judgments}
         preferences = {
             question.id: score
@@ -131,7 +132,7 @@ class AlpacaEval:
         return WinRateMetric(
             preferences,
             control=control,
-            average_length=int(fmean(map(len, written))) if written else float("nan"),
+            average_length=int(fmean(map(len, answered.values()))) if answered else float("nan"),
             breakdowns={"dataset": means_by(datasets, sorted({q.fields["dataset"] for q in self.questions}))},
             warnings=[
                 *part_of_the_questions(len(preferences), len(self.questions)),
@@ -139,7 +140,7 @@ class AlpacaEval:
                 *other_judge(asked, [PUBLISHED_JUDGE]),
                 *unscored(judgments),
                 *_other_mode(asked),
-                *_near_constant(written),
+                *_near_constant(answered.values()),
             ],
         )
 

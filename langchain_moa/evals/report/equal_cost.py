@@ -8,9 +8,9 @@ from itertools import takewhile
 
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.evals.report.prices import Prices
-from langchain_moa.evals.report.spending import spending_of
+from langchain_moa.evals.report.spending import dollars, spending_of
 from langchain_moa.evals.types import Answer
+from langchain_moa.prices import Prices
 
 MOST = 100
 """Samples at most, whatever the money would buy."""
@@ -60,11 +60,10 @@ def _cost(single: Sequence[Answer], sample: float, prices: Prices, samples: int,
     """Return what so many samples and their aggregation cost, in US dollars per 100 questions."""
     if voted:
         return samples * sample
-    read = [
-        (model, UsageMetadata(input_tokens=samples * used["output_tokens"], output_tokens=0, total_tokens=0))
-        for answer in single
-        for model, used in answer.usage.items()
-    ]
-    answered = sum(bool(answer.usage) for answer in single)
-    more = sum(prices.cost(model, usage) or 0.0 for model, usage in read)
-    return (samples + 1) * sample + 100 * more / answered
+    told = [answer.usage for answer in single if answer.usage]
+    read = [{model: _input(samples * used["output_tokens"]) for model, used in usage.items()} for usage in told]
+    return (samples + 1) * sample + 100 * (dollars(read, prices) or 0.0) / len(told)
+
+
+def _input(tokens: int) -> UsageMetadata:
+    return UsageMetadata(input_tokens=tokens, output_tokens=0, total_tokens=tokens)

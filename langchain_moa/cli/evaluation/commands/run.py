@@ -11,9 +11,9 @@ from langchain_moa.cli.mixture_options import Debug
 
 if TYPE_CHECKING:
     from langchain_moa.cli.evaluation.evaluation import Evaluation
-    from langchain_moa.evals.report.prices import Prices
     from langchain_moa.evals.systems import System
     from langchain_moa.evals.types import Benchmark
+    from langchain_moa.prices import Prices
 
 
 def run(
