@@ -47,11 +47,12 @@ def correction(report: Findings) -> str:
     count = sum(verdict.difference is not None for verdict in report.verdicts)
     if not count:
         return ""
-    chosen = (
-        f"; the baseline {report.baseline} was named."
-        if report.is_named
-        else ", which also allows for choosing the best single model on the same questions: all are among them."
-    )
+    if report.is_named:
+        chosen = f"; the baseline {report.baseline} was named."
+    elif report.baseline is None:
+        chosen = "."
+    else:
+        chosen = ", which also allows for choosing the best single model on the same questions: all are among them."
     return (
         f"Decided at 5 % with Holm's correction for {_counted(count, 'comparison')}{chosen} "
         "Intervals are of one comparison each."

@@ -382,6 +382,7 @@ def test_where_answers_can_not_vote_the_model_aggregates_its_samples(serve, fold
 
 def test_equal_money_needs_prices_and_a_single_model(serve, folder):
     server = serve()
+    assert "--equal-cost comes on top" in run("--system", "a=openai:a", "--equal-cost", "--dry-run").stdout
     (folder / "mixtures_c.py").write_text(MIXTURES)
     only = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "moa=mixtures_c:mixture", "--equal-cost"]
     assert "--equal-cost needs the prices of the models" in error_of(*only)

@@ -167,6 +167,7 @@ def test_two_mixtures_are_compared_unless_a_baseline_is_named():
     runs = {name: make_run(name, noisy_scores(6, seed=i), calls=3) for i, name in enumerate("ab")}
     (verdict,) = report_of(runs).verdicts
     assert (verdict.system, verdict.other) == ("a", "b")
+    assert "Decided at 5 % with Holm's correction for 1 comparison. Intervals" in report_of(runs).to_markdown()
     runs["c"] = make_run("c", noisy_scores(6, seed=3), calls=2)
     pairs = [(verdict.system, verdict.other) for verdict in report_of(runs, baseline="a").verdicts]
     assert pairs == [("b", "a"), ("c", "a")]

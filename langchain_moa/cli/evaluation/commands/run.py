@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import typer
+
 from langchain_moa.cli.evaluation import eval_options as options
 from langchain_moa.cli.mixture_options import Debug
 
@@ -61,6 +63,8 @@ def run(
     if dry_run:
         benchmarks = evaluation.foreseen_benchmarks()
         show_estimates(evaluation, benchmarks, systems, judged=True)
+        if equal_cost:
+            typer.echo("--equal-cost comes on top: the mixtures' money once more, and their calls once more.")
         show_power(evaluation, benchmarks, names, judging.name if judging else NO_JUDGE, detect=detect)
         return
     if equal_cost and prices is None:
