@@ -22,6 +22,7 @@ class MeanMetric:
         self._scores = scores
         self.questions = list(scores)
         self.warnings = warnings
+        self.bounds = (1.0, 10.0)
 
     @property
     def figures(self) -> Mapping[str, float]:
@@ -55,6 +56,9 @@ class SampleBenchmark:
 
     def judge(self, question: Question, answer: Answer) -> Sequence[Any]:
         raise NotImplementedError
+
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        return [Judgment(question=answer.question, system=answer.system, score=1.0)]
 
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> MeanMetric:
         system = answers[0].system if answers else ""

@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 
+Bounds = tuple[float, float]
+"""The lowest and the highest score that a question can have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -100,7 +103,10 @@ class Metric(Protocol):
     """The scores of one system on one benchmark."""
 
     questions: Sequence[str]
-    """Ids of the questions that were scored, in the benchmark's order. The bootstrap resamples these."""
+    """Ids of the questions that were scored, in the benchmark's order."""
+
+    bounds: Bounds | None
+    """Lowest and highest score possible, in the main score's unit. `None`: not known."""
 
     figures: Mapping[str, float]
     """Scores by name, the main score first, in the order in which a report shows them."""
@@ -115,7 +121,7 @@ class Metric(Protocol):
         """Return the main score.
 
         Args:
-            sample: Indices into `questions`, with repetition (a bootstrap sample). `None`: all questions.
+            sample: Indices into `questions`. `None`: all questions.
         """
 
 
@@ -136,8 +142,11 @@ class Benchmark(Protocol):
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
         """Return the judge calls for an answer, or its judgments where no judge is needed."""
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the judgments of a failed answer where failures count as wrong: the lowest score possible."""
+
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Metric:
-        """Return one system's metric. Failed answers and unscored judgments are excluded and counted."""
+        """Return one system's metric. Answers without a judgment and unscored judgments are excluded and counted."""
 
     def export(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Mapping[str, str]:
         """Return one system's results in the format of the benchmark's original tools: file name to content."""

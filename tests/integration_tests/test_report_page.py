@@ -119,6 +119,18 @@ def test_intervals_are_drawn_where_they_are(open_report):
     assert all(box["height"] > 20 for box in (error.bounding_box() for error in errors.all()))
 
 
+def test_a_logarithmic_axis_can_be_read(open_report):
+    runs = {
+        "cheap": make_run("cheap", noisy_scores(6), seconds=0.012),
+        "dear": make_run("dear", noisy_scores(6, seed=1), seconds=1.9, calls=3),
+    }
+    page = open_report(make_report(SampleBenchmark(), runs, judge=None, prices=None))
+    ticks = plot(page, "Score against latency").locator(".xtick text").all_text_contents()
+    assert "0.02" in ticks
+    assert "1" in ticks
+    assert "2" not in ticks or "0.2" in ticks
+
+
 def test_nothing_is_wider_than_a_phone_but_the_tables_which_scroll(open_report):
     page = open_report(report_of("weak", "strong", "a-mixture-with-quite-a-long-name"), **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -132,7 +144,7 @@ def test_the_verdicts_the_warnings_and_the_tables_can_be_read(open_report):
     page = open_report(report_of("weak", "strong", "moa"))
     verdicts = page.locator(".verdicts li")
     expect(verdicts).to_have_count(2)
-    expect(verdicts.last).to_contain_text("moa against strong: better by 0.50 (0.50 to 0.50) for 1.5 times the cost")
+    expect(verdicts.last).to_contain_text("moa against strong: better by 0.50 (0.28 to 0.72) for 1.5 times the cost")
     expect(page.locator(".warnings li")).to_have_count(3)
     expect(page.get_by_role("row").filter(has_text="moa").first).to_contain_text("+0.50")
     expect(page.get_by_role("columnheader", name="USD for 100 items")).to_be_visible()

@@ -18,6 +18,8 @@ EXTRAS = (
     "prompt_toolkit",
     "xllamacpp",
     "numpy",
+    "scipy",
+    "statsmodels",
     "sklearn",
     "plotly",
     "starlette",
@@ -56,7 +58,7 @@ def test_importing_the_evaluations_and_answering_loads_no_statistics():
     loaded = loaded_by(
         "langchain_moa.evals, langchain_moa.evals.benchmarks.loading, langchain_moa.evals.running.generate_answers"
     )
-    assert not {"numpy", "sklearn", "plotly"} & loaded
+    assert not {"numpy", "scipy", "statsmodels", "pandas", "sklearn", "plotly"} & loaded
 
 
 def imports_of(module):

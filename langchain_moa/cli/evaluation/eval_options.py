@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 
+class Failures(Enum):
+    """How failed answers count."""
+
+    WRONG = "wrong"
+    DROP = "drop"
+
+
 class JudgeMode(Enum):
     """How AlpacaEval's judge is read."""
 
@@ -77,8 +84,32 @@ JudgeModeOption = Annotated[
         "are not comparable with published ones."
     ),
 ]
+FailuresOption = Annotated[
+    Failures,
+    typer.Option(
+        "--failures",
+        help="How failed answers count in the report: as wrong, or not at all. A verdict that depends on it is "
+        "withheld.",
+    ),
+]
+EqualCost = Annotated[
+    bool,
+    typer.Option(
+        "--equal-cost",
+        help="Compare every mixture also with the best single model given the same money and the same number of calls: "
+        "several samples of it, which vote or which it aggregates. Needs --prices.",
+    ),
+]
+Detect = Annotated[
+    float | None,
+    typer.Option(
+        "--detect",
+        metavar="DIFFERENCE",
+        help="A difference in the score's unit: how many questions it takes to show it.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Number of questions, sampled at random; marked as partial.")]
-Seed = Annotated[int, typer.Option(help="Random seed of the sample and of the report's bootstrap.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the sample of questions.")]
 Concurrency = Annotated[
     int, typer.Option(min=1, help="Questions asked at the same time. 1 measures the latency that a single user sees.")
 ]

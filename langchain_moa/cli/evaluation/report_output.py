@@ -15,12 +15,18 @@ from rich.text import Text
 from langchain_moa.cli.terminal.answer_view import print_rows
 from langchain_moa.cli.terminal.text import clean, one_line
 from langchain_moa.evals.report.tables import Table as Cells
-from langchain_moa.evals.report.tables import heading, sentence, tables
+from langchain_moa.evals.report.tables import correction, heading, sentence, tables
 
 if TYPE_CHECKING:
     from langchain_moa.evals.report.report import Report
 
-_MARKS = {"better": ("▲", "green"), "worse": ("▼", "red"), "not distinguishable": ("≈", "yellow"), None: ("?", "dim")}
+_MARKS = {
+    "better": ("▲", "green"),
+    "worse": ("▼", "red"),
+    "not distinguishable": ("≈", "yellow"),
+    "withheld": ("?", "yellow"),
+    None: ("?", "dim"),
+}
 
 
 def publish(folder: Path, report: Report) -> None:
@@ -43,6 +49,8 @@ def print_report(console: Console, report: Report) -> None:
     for verdict in report.verdicts:
         mark, style = _MARKS[verdict.outcome]
         console.print(_item(mark, style, sentence(verdict)))
+    if note := correction(report):
+        console.print(_item(" ", "dim", note))
     for warning in report.warnings:
         console.print(_item("!", "yellow", warning))
 
@@ -69,7 +77,8 @@ def _print_plain(console: Console, report: Report) -> None:
     for cells in tables(report):
         print(file=console.file)
         print_rows(console, cells.header, cells.rows, whole=0)
-    lines = [*map(sentence, report.verdicts), *(f"Warning: {warning}" for warning in report.warnings)]
+    verdicts = [*map(sentence, report.verdicts), *filter(None, [correction(report)])]
+    lines = [*verdicts, *(f"Warning: {warning}" for warning in report.warnings)]
     print("", *map(one_line, lines), sep="\n", file=console.file)
 
 

@@ -36,6 +36,7 @@ from langchain_moa.evals.benchmarks.alpaca_eval_judge import (
     read_logprobs,
 )
 from langchain_moa.evals.datasets.downloads import DataFile, fetch, read_text
+from langchain_moa.evals.failures import failed_judgment
 from langchain_moa.evals.judge_names import judge_of
 from langchain_moa.evals.statistics.mean_metric import means_by
 from langchain_moa.evals.statistics.metric_warnings import other_judge, part_of_the_questions, unscored
@@ -106,13 +107,19 @@ class AlpacaEval:
         messages = judge_messages(instruction, first, second)
         return [JudgeCall(part="", messages=messages, arguments=arguments, read=partial(read, switched=switched))]
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return a loss against the baseline. For length control the output is empty."""
+        return [failed_judgment(answer, 1)]
+
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> WinRateMetric:
         """Return the win rates against the baseline, overall and by source dataset.
 
         The main score is the length-controlled win rate if (almost) all instructions were judged and `df_gamed.csv` and
         scikit-learn are available. Otherwise it is the raw win rate, and a warning gives the reason.
         """
-        outputs = {answer.question: answer.texts[0] for answer in answers if answer.error is None}
+        answered = {answer.question: answer.texts[0] for answer in answers if answer.error is None}
+        failed = {judgment.question: "" for judgment in judgments if judgment.fields.get("failed")}
+        outputs = {**answered, **failed}
         scores = {judgment.question: judgment.score for judgment in judgments}
         preferences = {
             question.id: score
@@ -120,12 +127,12 @@ class AlpacaEval:
             if question.id in outputs and (score := scores.get(question.id)) is not None
         }
         control, reason = self._length_control(preferences, outputs)
-        asked = [judgment for judgment in judgments if not judgment.fields.get("identical")]
+        asked = [one for one in judgments if not one.fields.get("identical") and not one.fields.get("failed")]
         datasets = ((self._by_id[name].fields["dataset"], 100 * (score - 1)) for name, score in preferences.items())
         return WinRateMetric(
             preferences,
             control=control,
-            average_length=int(fmean(map(len, outputs.values()))) if outputs else float("nan"),
+            average_length=int(fmean(map(len, answered.values()))) if answered else float("nan"),
             breakdowns={"dataset": means_by(datasets, sorted({q.fields["dataset"] for q in self.questions}))},
             warnings=[
                 *part_of_the_questions(len(preferences), len(self.questions)),
@@ -133,7 +140,7 @@ class AlpacaEval:
                 *other_judge(asked, [PUBLISHED_JUDGE]),
                 *unscored(judgments),
                 *_other_mode(asked),
-                *_near_constant(outputs.values()),
+                *_near_constant(answered.values()),
             ],
         )
 

@@ -20,6 +20,7 @@ from typing_extensions import TypedDict
 from langchain_moa.evals.benchmarks.flask_scores import SKILLS, mean_score, parse_scores, scores_by_skill
 from langchain_moa.evals.datasets.downloads import DataFile, fetch, read_text
 from langchain_moa.evals.datasets.jsonl import read_rows, write_rows
+from langchain_moa.evals.failures import failed_judgment
 from langchain_moa.evals.judge_names import judge_fields
 from langchain_moa.evals.statistics.mean_metric import MeanMetric, means_by
 from langchain_moa.evals.statistics.metric_warnings import other_judge, part_of_the_questions, unscored
@@ -150,6 +151,11 @@ class FLASK:
         messages = [SystemMessage(self._prompt["system_prompt"]), HumanMessage(user)]
         return [JudgeCall(part="", messages=messages, arguments=arguments, read=_read)]
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the score 1 for each skill that the question asks for."""
+        scores = {skill.lower(): 1 for skill in self._by_id[answer.question].fields["skill"]}
+        return [failed_judgment(answer, 1, fields={"scores": scores})]
+
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> MeanMetric:
         """Return the mean of the skills' means, and the means by skill, domain and difficulty.
 
@@ -176,6 +182,7 @@ class FLASK:
         return MeanMetric(
             {question.id: scores for question, scores in scored},
             name="average",
+            bounds=(1, 5),
             figures={},
             breakdowns={
                 "skill": skills,

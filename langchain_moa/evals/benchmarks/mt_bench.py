@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from langchain_moa.evals.datasets.fastchat import DATA, JudgePrompt, judge_prompts
 from langchain_moa.evals.datasets.jsonl import read_rows, write_rows
+from langchain_moa.evals.failures import failed_judgment
 from langchain_moa.evals.judge_names import judge_fields, judge_of
 from langchain_moa.evals.statistics.mean_metric import MeanMetric, means_by, scores_by_question
 from langchain_moa.evals.statistics.metric_warnings import other_judge, part_of_the_questions, unscored
@@ -102,6 +103,10 @@ class MTBench:
             return ()
         return [_judge_call(question, answer, turn) for turn in range(len(_TURNS))]
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the rating 1 for each turn."""
+        return [failed_judgment(answer, 1, part=turn) for turn in _TURNS]
+
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> MeanMetric:
         """Return the mean of all ratings, and the means by turn and category.
 
@@ -117,6 +122,7 @@ class MTBench:
         return MeanMetric(
             values,
             name="average",
+            bounds=(1, 10),
             figures=means_by(((part, score) for _, part, score in rated), _TURNS),
             breakdowns={
                 "category": means_by(

@@ -84,6 +84,10 @@ class Task:
         """Return the grader's judgments of an answer, or its judge calls. May block."""
         return () if answer.error is not None else self._grader.judge(question, answer)
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the grader's lowest score."""
+        return self._grader.unanswered(answer)
+
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Metric:
         """Return one system's metric."""
         return self._grader.metric(self.questions, answers, judgments)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from langchain_moa.evals.failures import failed_judgment
 from langchain_moa.evals.statistics.mean_metric import MeanMetric, means_by, scores_by_question
 from langchain_moa.evals.statistics.metric_warnings import unscored
-from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
+from langchain_moa.evals.types import Answer, Bounds, JudgeCall, Judgment, Question
 from langchain_moa.exceptions import describe
 
 _ARGUMENTS = ("inputs", "outputs", "reference_outputs")
@@ -61,6 +62,10 @@ class FunctionGrader:
             Judgment(question=question.id, system=answer.system, score=score, fields={"scores": scores}, reply=comment)
         ]
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the score 0, whatever the function's lowest score may be."""
+        return [failed_judgment(answer, 0)]
+
     def metric(
         self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
     ) -> MeanMetric:
@@ -71,10 +76,16 @@ class FunctionGrader:
         return MeanMetric(
             scores_by_question(questions, judgments),
             name="mean score",
+            bounds=_bounds(judgments),
             figures={},
             breakdowns={"key": by_key} if len(by_key) > 1 else {},
             warnings=unscored(judgments),
         )
+
+
+def _bounds(judgments: Sequence[Judgment]) -> Bounds | None:
+    """Return 0 and 1 if all scores lie between them, as those of openevals do."""
+    return (0, 1) if all(0 <= one.score <= 1 for one in judgments if one.score is not None) else None
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -28,6 +28,9 @@ class Grader(Protocol):
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
         """Return the judge calls for an answer, or its judgments."""
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the judgments of a failed answer where failures count as wrong: the lowest score possible."""
+
     def metric(self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]) -> Metric:
         """Return one system's metric."""
 
@@ -45,8 +48,12 @@ class Ungraded:
         """Return no judgments."""
         return ()
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return no judgments."""
+        return ()
+
     def metric(
         self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
     ) -> MeanMetric:
         """Return an empty metric."""
-        return MeanMetric({}, name=self.score_name, figures={}, breakdowns={}, warnings=[])
+        return MeanMetric({}, name=self.score_name, bounds=None, figures={}, breakdowns={}, warnings=[])

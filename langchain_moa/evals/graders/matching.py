@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from langchain_moa.answer_keys import LETTERS, choice, matching, number
+from langchain_moa.evals.failures import failed_judgment
 from langchain_moa.evals.statistics.mean_metric import MeanMetric, scores_by_question
 from langchain_moa.evals.statistics.metric_warnings import unscored
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
@@ -59,12 +60,18 @@ class Matcher:
         fields = {"found": None if found is None else str(found)} if self._extracts else {}
         return [Judgment(question=question.id, system=answer.system, score=float(right), fields=fields)]
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the score 0."""
+        return [failed_judgment(answer, 0)]
+
     def metric(
         self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
     ) -> MeanMetric:
         """Return the accuracy, in percent."""
         scores = scores_by_question(questions, judgments, scale=100)
-        return MeanMetric(scores, name="accuracy", figures={}, breakdowns={}, warnings=unscored(judgments))
+        return MeanMetric(
+            scores, name="accuracy", bounds=(0, 100), figures={}, breakdowns={}, warnings=unscored(judgments)
+        )
 
     def _expected(self, question: Question) -> list[Any]:
         references = references_of(question)

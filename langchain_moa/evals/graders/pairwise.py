@@ -13,6 +13,7 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage, get_buffer_string
 
 from langchain_moa.evals.datasets.fastchat import JudgePrompt, judge_prompts
+from langchain_moa.evals.failures import failed_judgment
 from langchain_moa.evals.judge_names import judge_fields
 from langchain_moa.evals.statistics.mean_metric import MeanMetric
 from langchain_moa.evals.statistics.metric_warnings import unscored
@@ -85,6 +86,11 @@ class Pairwise:
             _judge_call(question, "system_first", system, baseline),
         ]
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return a loss in both orders, where the baseline answered."""
+        orders = _SCORES if answer.question in self._baseline else ()
+        return [failed_judgment(answer, 0, part=order) for order in orders]
+
     def metric(
         self, questions: Sequence[Question], answers: Sequence[Answer], judgments: Sequence[Judgment]
     ) -> MeanMetric:
@@ -106,6 +112,7 @@ class Pairwise:
         return MeanMetric(
             {question: [("", 100 * result)] for question, result in results.items()},
             name="win rate",
+            bounds=(0, 100),
             figures={
                 "wins": counts[1],
                 "ties": counts[_TIE],

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from langchain_moa.evals.failures import Failures
+from langchain_moa.evals.report.ceiling import Ceiling
 from langchain_moa.evals.report.spending import JudgeSpending, Spending
-from langchain_moa.evals.statistics.bootstrap import Difference, Interval, Outcome
+from langchain_moa.evals.statistics.corrections import Outcome
+from langchain_moa.evals.statistics.differences import Difference
+from langchain_moa.evals.statistics.intervals import Interval
 from langchain_moa.evals.types import Answer, Judgment
 
 Run = tuple[Sequence[Answer], Sequence[Judgment]]
 """One system's answers and the judgments of them."""
+
+Verdict = Outcome | Literal["withheld"]
+"""The outcome of a comparison, or that it depends on how failed answers count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +28,16 @@ class SystemReport:
     system: str
 
     is_single: bool | None
-    """Whether each answer took one model call per turn. `None`: the calls were not counted."""
+    """Whether almost every answer took one model call per turn. `None`: the calls were not counted."""
 
     score: float | None
     """The benchmark's main score. `None`: nothing could be scored."""
 
     interval: Interval | None
+
+    score_otherwise: float | None
+    """The score with failed answers counted the other way: dropped, or as wrong. `None`: there are none."""
+
     difference: Difference | None
     """Paired difference to the report's baseline. `None` for the baseline itself."""
 
@@ -56,19 +68,32 @@ class SystemReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A composed system compared with a single model: score, cost and latency."""
+    """A composed system compared with another system: score, cost and latency."""
 
     system: str
-    single: str
-    outcome: Outcome | None
-    """`None`: too few questions were scored for both."""
+    other: str
+    outcome: Verdict | None
+    """Decided if `p_value` is below 5 %. `None`: too few questions were scored for both."""
 
     difference: Difference | None
+
+    p_value: float | None
+    """The difference's p-value after Holm's correction for all comparisons of the report."""
+
+    otherwise: Difference | None
+    """The difference with failed answers counted the other way. `None`: neither system failed."""
+
+    detectable: float | None
+    """The smallest difference that so many questions show in four evaluations of five. `None`: not known."""
+
+    needed: int | None
+    """Questions that the report's `detect` takes. `None`: not asked for, or not known."""
+
     cost_factor: float | None
-    """Cost relative to the single model (2.0 = twice as expensive)."""
+    """Cost relative to the other system (2.0 = twice as expensive)."""
 
     latency_factor: float | None
-    """Median latency relative to the single model."""
+    """Median latency relative to the other system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +111,26 @@ class Findings:
     """How the judge's verdicts were read: `logprobs` or `text`."""
 
     baseline: str | None
-    """The system that the others are compared with. Default: the best single model."""
+    """The system that the others' differences are from. Default: the best single model."""
+
+    is_named: bool
+    """Whether the baseline was named, and not chosen by its score on the same questions."""
+
+    failures: Failures
+    """How failed answers count."""
+
+    detect: float | None
+    """A difference that the reader wants to be able to show. `None`: none was named."""
 
     prices: str | None
     """Where the prices come from."""
 
-    seed: int
-    draws: int
     systems: Sequence[SystemReport]
     """In the order given by the caller."""
 
     verdicts: Sequence[Comparison]
+
+    ceiling: Ceiling | None
+    """What no choice among the single models can pass. `None`: not a matter of right and wrong, or fewer than two."""
+
     warnings: Sequence[str]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -21,8 +21,8 @@ except ImportError as error:
     msg = 'The page needs plotly: pip install "langchain-moa[evals]"'
     raise ImportError(msg) from error
 
-from langchain_moa.evals.report.findings import Comparison, Findings, SystemReport
-from langchain_moa.evals.report.tables import Table, dollars, heading, interval, number, sentence, tables
+from langchain_moa.evals.report.findings import Findings, SystemReport
+from langchain_moa.evals.report.tables import Table, correction, dollars, heading, interval, number, sentence, tables
 
 # Each is at least 3:1 against both a white and a dark page (WCAG 2.2, 1.4.11). The symbols tell the systems apart too.
 _COLOURS = ("#3079c2", "#d2691e", "#2a9163", "#c4517a", "#8467cf", "#15899a", "#a0722f", "#7a8594")
@@ -43,6 +43,10 @@ _LABEL = 16
 
 _LOGARITHMIC = 20
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
+
+
+_GAP = 0.03
+"""Distance of two systems with the same cost, as a share of the axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ def to_html(report: Findings) -> str:
         title=escape(f"{report.benchmark}: is it worth it?"),
         about=escape(heading(report)),
         policy=escape(_policy(plotly, draw)),
-        verdicts=_verdicts(report.verdicts),
+        verdicts=_verdicts(report),
         warnings=_section("Warnings", "warnings", [f"<li>{escape(warning)}</li>" for warning in report.warnings]),
         figures="\n".join(_figure(picture, report.systems) for picture in pictures),
         tables="\n".join(map(_table, tables(report))),
@@ -79,26 +83,48 @@ def to_html(report: Findings) -> str:
     )
 
 
-def _against(report: Findings, title: str, axis: str, values: Sequence[float | None]) -> _Picture:
+def _against(report: Findings, what: str, axis: str, values: Sequence[float | None]) -> _Picture:
     """Plot scores with their intervals against cost or latency."""
-    title = f"Score against {title}"
-    points = [(i, row, x) for i, (row, x) in enumerate(zip(report.systems, values, strict=True))]
-    shown = [(i, row, x) for i, row, x in points if x is not None and row.score is not None]
-    missing = [row.system for _, row, x in points if x is None or row.score is None]
+    title = f"Score against {what}"
+    known = [(i, row, x) for i, (row, x) in enumerate(zip(report.systems, values, strict=True))]
+    shown = [(i, row, x) for i, row, x in known if x is not None and row.score is not None]
+    missing = [row.system for _, row, x in known if x is None or row.score is None]
     note = f"Not shown, because it is not known: {', '.join(missing)}." if missing else ""
     if not shown:
         return _Picture(title=title, figure=None, note=note)
-    figure = go.Figure([_point(i, row, x) for i, row, x in shown], _layout(l=64, r=24, t=16, b=56))
+    exact = [x for _, _, x in shown]
+    scale = _scale(exact)
+    drawn = _side_by_side(exact, scale)
+    if drawn != exact:
+        note = f"{note} Systems of the same {what} are drawn side by side.".lstrip()
+    points = [_point(i, row, x) for (i, row, _), x in zip(shown, drawn, strict=True)]
+    figure = go.Figure(points, _layout(l=64, r=24, t=16, b=56))
     figure.update_yaxes(title=_drawn(report.score_name))
-    figure.update_xaxes(title=axis, **_scale([x for _, _, x in shown]))
+    figure.update_xaxes(title=axis, **scale)
     return _Picture(title=title, figure=figure, note=note)
 
 
 def _scale(values: Sequence[float]) -> dict[str, Any]:
     low, high = min(values), max(values)
     if low > 0 and high / low > _LOGARITHMIC:
-        return {"type": "log", "range": [math.log10(low / 2), math.log10(high * 2)]}
+        # Without a format plotly shortens 0.02 to its first digit.
+        return {"type": "log", "range": [math.log10(low / 2), math.log10(high * 2)], "tickformat": "~g"}
     return {"range": [0, high * 1.12 or 1]}
+
+
+def _side_by_side(values: Sequence[float], scale: Mapping[str, Any]) -> list[float]:
+    """Move values apart that would be drawn over each other."""
+    is_log = scale.get("type") == "log"
+    left, right = scale["range"]
+    gap = _GAP * (right - left)
+    places = [math.log10(value) if is_log else value for value in values]
+    drawn = list(values)
+    for i in range(len(places)):
+        group = [j for j, place in enumerate(places) if abs(place - places[i]) < gap / 2]
+        shift = gap * (group.index(i) - (len(group) - 1) / 2)
+        if len(group) > 1:
+            drawn[i] = 10 ** (places[i] + shift) if is_log else places[i] + shift
+    return drawn
 
 
 def _point(i: int, row: SystemReport, x: float) -> go.Scatter:
@@ -222,17 +248,18 @@ def _legend(systems: Sequence[SystemReport]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>\n'
 
 
-def _verdicts(verdicts: Sequence[Comparison]) -> str:
+def _verdicts(report: Findings) -> str:
     items = [
         f'<li class="{(verdict.outcome or "unknown").replace(" ", "-")}">{escape(sentence(verdict))}</li>'
-        for verdict in verdicts
+        for verdict in report.verdicts
     ]
-    return _section("Verdicts", "verdicts", items)
+    return _section("Verdicts", "verdicts", items, note=correction(report))
 
 
-def _section(title: str, kind: str, items: Sequence[str]) -> str:
+def _section(title: str, kind: str, items: Sequence[str], *, note: str = "") -> str:
     lines = "\n".join(items)
-    return f'<section class="{kind}">\n<h2>{title}</h2>\n<ul>\n{lines}\n</ul>\n</section>' if items else ""
+    below = f'\n<p class="note">{escape(note)}</p>' if note else ""
+    return f'<section class="{kind}">\n<h2>{title}</h2>\n<ul>\n{lines}\n</ul>{below}\n</section>' if items else ""
 
 
 def _table(table: Table) -> str:

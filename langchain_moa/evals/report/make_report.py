@@ -6,12 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from langchain_moa.evals.report.findings import Comparison, Run, SystemReport
+from langchain_moa.evals.failures import Failures, counted_as_wrong
+from langchain_moa.evals.report.ceiling import ceiling_of
+from langchain_moa.evals.report.comparisons import compare, is_single, pairs_of
+from langchain_moa.evals.report.findings import Run, SystemReport
 from langchain_moa.evals.report.report import Report
 from langchain_moa.evals.report.report_warnings import metric_warnings, report_warnings
 from langchain_moa.evals.report.spending import judge_spending_of, spending_of
-from langchain_moa.evals.statistics.bootstrap import DRAWS, Bootstrap, mean
-from langchain_moa.evals.types import Answer, Benchmark, Metric
+from langchain_moa.evals.statistics.averages import mean
+from langchain_moa.evals.statistics.jackknife import Scores
+from langchain_moa.evals.types import Benchmark, Metric
 from langchain_moa.prices import Prices
 
 
@@ -22,7 +26,9 @@ def make_report(
     judge: str | None,
     prices: Prices | None,
     baseline: str | None = None,
-    seed: int = 0,
+    equal: Mapping[str, Sequence[str]] | None = None,
+    failures: Failures = "wrong",
+    detect: float | None = None,
     warnings: Sequence[str] = (),
 ) -> Report:
     """Compute scores, confidence intervals, comparisons and costs.
@@ -33,56 +39,82 @@ def make_report(
         judge: Name of the judge. `None`: no judge was needed.
         prices: Token prices. `None`: costs are left out.
         baseline: The system to compare the others with. Default: the single model with the best score, where a single
-            model is a system whose every answer took one model call per turn.
-        seed: Random seed of the bootstrap.
+            model is a system of which nine answers in ten, or more, took one model call per turn.
+        equal: By mixture, systems that were given the same money or the same number of calls: each is compared with
+            its mixture, and with nothing else.
+        failures: Whether a failed answer counts as `wrong`, with the lowest score possible, or is left out (`drop`).
+        detect: A difference in the score's unit: the report says how many questions it takes to show it.
         warnings: Further warnings to show, before the report's own.
 
     Returns:
-        The report, with a comparison of each composed system with each single model.
+        The report, with a comparison of each composed system with each single model, and with each other unless a
+            baseline is named. A verdict that depends on how failed answers count is withheld.
 
     Raises:
-        ValueError: `runs` is empty, or `baseline` is not among them.
+        ValueError: `runs` is empty, `baseline` is not among them, or `detect` is not above 0.
     """
     if not runs:
         msg = "There is nothing to report: pass at least one system."
         raise ValueError(msg)
+    if detect is not None and detect <= 0:
+        msg = f"The difference to detect must be above 0, not {detect:g}."
+        raise ValueError(msg)
     if baseline is not None and baseline not in runs:
         msg = f"Baseline {baseline!r} is not among the systems: choose from {', '.join(map(repr, runs))}."
         raise ValueError(msg)
-    metrics = {system: benchmark.metric(answers, judgments) for system, (answers, judgments) in runs.items()}
-    singles = [system for system, (answers, _) in runs.items() if system == baseline or is_single(answers)]
+    wrong, dropped = _metrics(benchmark, runs)
+    metrics, others = (wrong, dropped) if failures == "wrong" else (dropped, wrong)
+    controls = {control for named in (equal or {}).values() for control in named}
+    alone = [system for system, (answers, _) in runs.items() if is_single(answers) and system not in controls]
+    singles = [system for system in runs if system == baseline or system in alone]
     compared_with = baseline or _best({system: metrics[system] for system in singles})
-    bootstrap = Bootstrap(metrics, seed=seed)
+    scores = Scores(metrics)
     rows = [
         _system_report(
-            system, run, metrics[system], bootstrap, baseline=compared_with, prices=prices, is_judged=judge is not None
+            system,
+            run,
+            metrics[system],
+            others[system],
+            scores,
+            baseline=compared_with,
+            prices=prices,
+            is_judged=judge is not None,
         )
         for system, run in runs.items()
     ]
-    verdicts = _compare(rows, singles, bootstrap)
     return Report(
         benchmark=benchmark.name,
         score_name=benchmark.score_name,
         judge=judge,
         judge_mode=_judge_mode(runs) if judge else None,
         baseline=compared_with,
+        is_named=baseline is not None,
+        failures=failures,
+        detect=detect,
         prices=prices.source if prices else None,
-        seed=seed,
-        draws=DRAWS,
         systems=rows,
-        verdicts=verdicts,
+        verdicts=compare(
+            pairs_of(rows, singles, baseline=baseline, equal=equal or {}), rows, scores, Scores(others), detect=detect
+        ),
+        ceiling=ceiling_of({system: metrics[system] for system in alone}, scores),
         warnings=[
             *warnings,
             *metric_warnings(metrics),
-            *report_warnings(rows, runs, baseline=compared_with, verdicts=verdicts, prices=prices),
+            *report_warnings(rows, runs, baseline=compared_with, failures=failures, prices=prices),
         ],
     )
 
 
-def is_single(answers: Sequence[Answer]) -> bool | None:
-    """Whether each answer took one model call per turn. `None`: the calls were not counted."""
-    counted = [answer for answer in answers if answer.error is None and answer.calls]
-    return all(answer.calls == len(answer.texts) for answer in counted) if counted else None
+def _metrics(benchmark: Benchmark, runs: Mapping[str, Run]) -> tuple[dict[str, Metric], dict[str, Metric]]:
+    """Return the metrics by system with failed answers counted as wrong, and with failed answers dropped."""
+    dropped = {system: benchmark.metric(answers, judgments) for system, (answers, judgments) in runs.items()}
+    wrong = {
+        system: benchmark.metric(answers, counted_as_wrong(benchmark, answers, judgments))
+        if any(answer.error is not None for answer in answers)
+        else dropped[system]
+        for system, (answers, judgments) in runs.items()
+    }
+    return wrong, dropped
 
 
 def _best(metrics: Mapping[str, Metric]) -> str | None:
@@ -94,7 +126,8 @@ def _system_report(
     system: str,
     run: Run,
     metric: Metric,
-    bootstrap: Bootstrap,
+    otherwise: Metric,
+    scores: Scores,
     *,
     baseline: str | None,
     prices: Prices | None,
@@ -105,8 +138,9 @@ def _system_report(
         system=system,
         is_single=is_single(answers),
         score=_known(metric.score()),
-        interval=bootstrap.interval(system),
-        difference=bootstrap.difference(system, baseline) if baseline not in (None, system) else None,
+        interval=scores.interval(system),
+        score_otherwise=_known(otherwise.score()) if otherwise is not metric else None,
+        difference=scores.difference(system, baseline) if baseline not in (None, system) else None,
         figures={name: _known(value) for name, value in metric.figures.items()},
         breakdowns={
             name: {part: _known(value) for part, value in parts.items()} for name, parts in metric.breakdowns.items()
@@ -122,34 +156,11 @@ def _system_report(
     )
 
 
-def _compare(rows: Sequence[SystemReport], singles: Sequence[str], bootstrap: Bootstrap) -> list[Comparison]:
-    """Compare each composed system with each single model."""
-    comparisons = []
-    for row in (row for row in rows if row.system not in singles and row.failed < row.answers):
-        for single in (row for row in rows if row.system in singles):
-            difference = bootstrap.difference(row.system, single.system)
-            comparisons.append(
-                Comparison(
-                    system=row.system,
-                    single=single.system,
-                    outcome=difference.outcome if difference else None,
-                    difference=difference,
-                    cost_factor=_ratio(row.spending.usd_per_100, single.spending.usd_per_100),
-                    latency_factor=_ratio(row.spending.latency_p50, single.spending.latency_p50),
-                )
-            )
-    return comparisons
-
-
 def _judge_mode(runs: Mapping[str, Run]) -> str | None:
     """Return how verdicts were read (`logprobs`, `text`), the most frequent first."""
     judged = [judgment for _, judgments in runs.values() for judgment in judgments if judgment.reply or judgment.usage]
     modes = Counter("logprobs" if "logprobs" in judgment.fields else "text" for judgment in judged)
     return ", ".join(mode for mode, _ in modes.most_common()) or None
-
-
-def _ratio(value: float | None, other: float | None) -> float | None:
-    return value / other if value is not None and other else None
 
 
 def _known(value: float) -> float | None:

@@ -22,7 +22,8 @@ class Report(Findings):
 
     def to_csv(self) -> str:
         """Return the report as CSV, one line per system; unknown values are `n/a`."""
-        lines = [{"benchmark": self.benchmark, "judge": self.judge, **_line(row)} for row in self.systems]
+        about = {"benchmark": self.benchmark, "judge": self.judge, "failures": self.failures}
+        lines = [{**about, **_line(row)} for row in self.systems]
         names = list(dict.fromkeys(name for line in lines for name in line))
         file = io.StringIO()
         writer = csv.DictWriter(file, names, restval=NOT_TOLD, lineterminator="\n")
@@ -44,10 +45,11 @@ def _line(row: SystemReport) -> dict[str, Any]:
         "score": row.score,
         "score_low": row.interval and row.interval.low,
         "score_high": row.interval and row.interval.high,
+        "score_otherwise": row.score_otherwise,
         "difference": difference and difference.value,
         "difference_low": paired and paired.low,
         "difference_high": paired and paired.high,
-        "probability_better": difference and difference.probability_better,
+        "p_value": difference and difference.p_value,
     }
     fields = ("is_single", "answers", "failed", "scored", "unparsable", "judge_failed", "mean_length")
     line |= {name: getattr(row, name) for name in fields}

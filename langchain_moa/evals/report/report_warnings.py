@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from langchain_moa.evals.report.findings import Comparison, Run, SystemReport
+from langchain_moa.evals.failures import Failures
+from langchain_moa.evals.report.findings import Run, SystemReport
 from langchain_moa.evals.report.spending import models_of
 from langchain_moa.evals.types import Answer, Judgment, Metric
 from langchain_moa.prices import Prices
-
-# Percentile intervals from fewer questions are too narrow.
-_FEW = 30
-# At 95 %, one comparison in twenty is significant by chance.
-_MANY = 5
 
 
 def metric_warnings(metrics: Mapping[str, Metric]) -> list[str]:
@@ -32,17 +28,14 @@ def report_warnings(
     runs: Mapping[str, Run],
     *,
     baseline: str | None,
-    verdicts: Sequence[Comparison],
+    failures: Failures,
     prices: Prices | None,
 ) -> list[str]:
     """Return warnings about the answers, judgments and comparisons."""
     warnings = []
     if baseline is None and len(rows) > 1:
         warnings.append("No system with a score is known to be a single model: name one to compare the others with.")
-    if few := [f"{row.system} ({row.scored})" for row in rows if row.scored < _FEW]:
-        warnings.append(f"Fewer than {_FEW} items count, so that intervals are too narrow: {', '.join(few)}.")
-    if (decided := sum(verdict.difference is not None for verdict in verdicts)) >= _MANY:
-        warnings.append(f"{decided} comparisons at 95 % each: expect one in twenty to be decided by chance.")
+    warnings += [_failures(row, failures) for row in rows if row.failed]
     judges = models_of(judgment.usage for _, judgments in runs.values() for judgment in judgments)
     for system, (answers, _) in runs.items():
         warnings += [
@@ -51,6 +44,11 @@ def report_warnings(
     if unpriced := _unpriced([line for run in runs.values() for lines in run for line in lines], prices):
         warnings.append(f"No price is known for {', '.join(map(repr, unpriced))}: what they took part in has no cost.")
     return warnings
+
+
+def _failures(row: SystemReport, failures: Failures) -> str:
+    counted = "count as wrong" if failures == "wrong" else "are left out"
+    return f"{row.system}: {row.failed} of {row.answers} answers failed; they {counted}."
 
 
 def _self_preference(answers: Sequence[Answer], judges: Sequence[str]) -> str | None:

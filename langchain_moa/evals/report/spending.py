@@ -8,7 +8,7 @@ from typing import Literal
 
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.evals.statistics.bootstrap import mean, percentile
+from langchain_moa.evals.statistics.averages import mean, percentile
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.prices import Prices
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_moa.evals.report.findings import Comparison, Findings, SystemReport
-from langchain_moa.evals.statistics.bootstrap import Interval
+from langchain_moa.evals.statistics.intervals import Interval
 
 NOT_TOLD = "n/a"
 """Shown for unknown values."""
@@ -22,8 +22,15 @@ class Table:
 
 
 def tables(report: Findings) -> list[Table]:
-    """Return the report's tables: scores, costs, all figures, and a table per breakdown."""
-    return [_scores(report), _costs(report), *_figures(report), *_breakdowns(report)]
+    """Return the report's tables: scores, costs, what the questions can show, all figures, and one per breakdown."""
+    return [
+        _scores(report),
+        _costs(report),
+        *_power(report),
+        *_ceiling(report),
+        *_figures(report),
+        *_breakdowns(report),
+    ]
 
 
 def heading(report: Findings) -> str:
@@ -31,34 +38,55 @@ def heading(report: Findings) -> str:
     judge = f"judge {report.judge}" if report.judge else "no judge"
     mode = f" ({report.judge_mode})" if report.judge_mode else ""
     prices = f"prices from {report.prices}" if report.prices else "no prices given"
+    failures = "wrong" if report.failures == "wrong" else "left out"
+    return f"{report.score_name}; {judge}{mode}; 95 % intervals; failed answers are {failures}; {prices}"
+
+
+def correction(report: Findings) -> str:
+    """Return how the verdicts are corrected for being several; empty if there are none."""
+    count = sum(verdict.difference is not None for verdict in report.verdicts)
+    if not count:
+        return ""
+    if report.is_named:
+        chosen = f"; the baseline {report.baseline} was named."
+    elif report.baseline is None:
+        chosen = "."
+    else:
+        chosen = ", which also allows for choosing the best single model on the same questions: all are among them."
     return (
-        f"{report.score_name}; {judge}{mode}; 95 % intervals from {report.draws:,} bootstrap draws of the questions, "
-        f"seed {report.seed}; {prices}"
+        f"Decided at 5 % with Holm's correction for {_counted(count, 'comparison')}{chosen} "
+        "Intervals are of one comparison each."
     )
 
 
 def sentence(verdict: Comparison) -> str:
     """Return a comparison as one sentence."""
-    pair = f"{verdict.system} against {verdict.single}"
+    pair = f"{verdict.system} against {verdict.other}"
     difference = verdict.difference
-    if difference is None:
+    if difference is None or verdict.p_value is None:
         return f"{pair}: can't be compared, too few items count for both."
+    price = f"for {_times(verdict.cost_factor)} the cost and {_times(verdict.latency_factor)} the latency"
+    if verdict.outcome == "withheld":
+        otherwise = (
+            f"{verdict.otherwise.value:+.2f} ({_signed(verdict.otherwise.interval)})" if verdict.otherwise else NOT_TOLD
+        )
+        return (
+            f"{pair}: withheld, because it depends on how failed answers count: {difference.value:+.2f} "
+            f"({_signed(difference.interval)}), counted the other way {otherwise}; {price}; n = {difference.questions}."
+        )
     low, high = difference.interval.low, difference.interval.high
     what = {
         "better": f"better by {difference.value:.2f} ({low:.2f} to {high:.2f})",
         "worse": f"worse by {-difference.value:.2f} ({-high:.2f} to {-low:.2f})",
-        "not distinguishable": f"not distinguishable, {difference.value:+.2f} ({low:+.2f} to {high:+.2f}),",
-    }[difference.outcome]
-    return (
-        f"{pair}: {what} for {_times(verdict.cost_factor)} the cost and {_times(verdict.latency_factor)} the latency; "
-        f"P(better) {difference.probability_better:.2f}, n = {difference.questions}."
-    )
+    }.get(verdict.outcome or "", f"not distinguishable, {difference.value:+.2f} ({_signed(difference.interval)}),")
+    return f"{pair}: {what} {price}; {_p(verdict.p_value)}, n = {difference.questions}."
 
 
 def markdown(report: Findings) -> str:
     """Return a report as Markdown."""
     parts = [f"# {_escaped(report.benchmark)}", _escaped(heading(report))]
-    for title, lines in (("Verdicts", list(map(sentence, report.verdicts))), ("Warnings", report.warnings)):
+    verdicts = [*map(sentence, report.verdicts), *filter(None, [correction(report)])]
+    for title, lines in (("Verdicts", verdicts), ("Warnings", report.warnings)):
         if lines:
             parts += [f"## {title}", "\n".join(f"- {_escaped(line)}" for line in lines)]
     for table in tables(report):
@@ -71,12 +99,16 @@ def markdown(report: Findings) -> str:
 
 def _scores(report: Findings) -> Table:
     header = ["system", "score", "95 % CI", f"difference to {report.baseline or 'best single'}", "95 % CI (paired)"]
-    header += ["P(better)", "asked", "failed", "scored", "unparsable", "judge failed"]
+    header += ["p (uncorrected)", "asked", "failed", "scored", "unparsable", "judge failed"]
     rows = []
     for row in report.systems:
         counts = (row.answers, row.failed, row.scored, row.unparsable, row.judge_failed)
         scores = [number(row.score), interval(row.interval), *_difference(row, report.baseline)]
         rows.append([row.system, *scores, *map(str, counts)])
+    if any(row.failed for row in report.systems):
+        header.insert(3, "failures left out" if report.failures == "wrong" else "failures as wrong")
+        for cells, row in zip(rows, report.systems, strict=True):
+            cells.insert(3, number(row.score_otherwise if row.failed else row.score))
     return Table(title="Scores", header=header, rows=rows)
 
 
@@ -86,7 +118,7 @@ def _difference(row: SystemReport, baseline: str | None) -> list[str]:
     if row.difference is None:
         return [NOT_TOLD] * 3
     difference = row.difference
-    return [f"{difference.value:+.2f}", interval(difference.interval), number(difference.probability_better)]
+    return [f"{difference.value:+.2f}", interval(difference.interval), number(difference.p_value, ".3f")]
 
 
 def _costs(report: Findings) -> Table:
@@ -111,6 +143,51 @@ def _costs(report: Findings) -> Table:
         for row in report.systems
     ]
     return Table(title="Costs", header=header, rows=rows)
+
+
+def _power(report: Findings) -> list[Table]:
+    """Return the table of differences that so many questions can show, if there are comparisons."""
+    known = [(one, one.difference) for one in report.verdicts if one.difference]
+    header = ["80 % power, corrected", "questions", "SD of the difference", "shows differences from"]
+    rows = [
+        [
+            f"{one.system} against {one.other}",
+            number(difference.questions),
+            number(difference.spread),
+            number(one.detectable),
+        ]
+        for one, difference in known
+    ]
+    if report.detect is not None:
+        header.append(f"questions for {report.detect:g}")
+        rows = [[*cells, number(one.needed)] for cells, (one, _) in zip(rows, known, strict=True)]
+    return [Table(title="What the questions can show", header=header, rows=rows)] if rows else []
+
+
+def _ceiling(report: Findings) -> list[Table]:
+    """Return the table of what no choice among the single models can pass, if that is known."""
+    ceiling = report.ceiling
+    if ceiling is None:
+        return []
+    members = ", ".join(ceiling.members)
+    return [
+        Table(
+            title="What no choice among the single models can pass",
+            header=["single models", "questions (%)", "95 % CI (exact)", "n"],
+            rows=[
+                [
+                    f"oracle: any of {members} is right",
+                    *_share(ceiling.oracle, ceiling.oracle_interval),
+                    str(ceiling.questions),
+                ],
+                [f"beta: all of {members} fail", *_share(ceiling.beta, ceiling.beta_interval), str(ceiling.questions)],
+            ],
+        )
+    ]
+
+
+def _share(value: float, around: Interval | None) -> list[str]:
+    return [number(value), interval(around)]
 
 
 def _figures(report: Findings) -> list[Table]:
@@ -153,6 +230,18 @@ def dollars(value: float | None) -> str:
 def interval(value: Interval | None) -> str:
     """Format an interval."""
     return NOT_TOLD if value is None else f"{value.low:.2f} to {value.high:.2f}"
+
+
+def _signed(value: Interval) -> str:
+    return f"{value.low:+.2f} to {value.high:+.2f}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"
 
 
 def _times(factor: float | None) -> str:

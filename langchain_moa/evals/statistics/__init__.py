@@ -1,1 +1,1 @@
-"""Metrics, bootstrap intervals and the warnings that go with them."""
+"""Metrics, confidence intervals, comparisons, and the warnings that go with them."""

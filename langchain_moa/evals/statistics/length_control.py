@@ -67,7 +67,7 @@ class LengthControl:
 
     standard_error: float
     """Percent, as on the leaderboard: the spread of fitted preferences over instructions. It ignores noise in judgments
-    and fit, and is about half of what a bootstrap with `refit` gives."""
+    and fit, and is about half of what the jackknife with `refit` gives."""
 
     coefficients: Array
     """Coefficients of the length difference, the difficulty, and the system."""
@@ -102,10 +102,10 @@ class LengthControl:
         self.standard_error = float(fitted.std(ddof=1) / np.sqrt(len(fitted)))
 
     def refit(self, sample: Sequence[int]) -> float:
-        """Return the win rate of a bootstrap sample, refitted with the same regularisation strength.
+        """Return the win rate over some questions, refitted with the same regularisation strength.
 
         Args:
-            sample: Indices of questions, with repetition.
+            sample: Indices of questions.
 
         Returns:
             Percent.

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from langchain_moa.evals.types import Judgment, Question
+from langchain_moa.evals.types import Bounds, Judgment, Question
 
 
 def means_by(values: Iterable[tuple[str, float]], order: Sequence[str]) -> dict[str, float]:
@@ -44,6 +44,7 @@ class MeanMetric:
         figures: Mapping[str, float],
         breakdowns: Mapping[str, Mapping[str, float]],
         warnings: Sequence[str],
+        bounds: Bounds | None,
     ) -> None:
         """Compute the mean.
 
@@ -53,9 +54,12 @@ class MeanMetric:
             figures: Further scores.
             breakdowns: As in `Metric`.
             warnings: As in `Metric`.
+            bounds: Lowest and highest value possible; a value beyond them extends them. `None`: not known.
         """
         self.questions: Sequence[str] = tuple(values)
         self._values = tuple(values.values())
+        known = [value for pairs in self._values for _, value in pairs]
+        self.bounds: Bounds | None = bounds and (min(bounds[0], *known), max(bounds[1], *known)) if known else bounds
         self.figures: Mapping[str, float] = {name: self.score(), **figures}
         self.breakdowns: Mapping[str, Mapping[str, float]] = breakdowns
         self.warnings: Sequence[str] = warnings

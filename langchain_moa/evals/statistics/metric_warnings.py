@@ -9,7 +9,8 @@ from langchain_moa.evals.types import Judgment
 
 def other_judge(judgments: Sequence[Judgment], published: Collection[str]) -> list[str]:
     """Warn if the judge is not the one of the published scores."""
-    judges = {judgment.fields.get("judge") for judgment in judgments if judgment.error is None}
+    judged = [judgment for judgment in judgments if not judgment.fields.get("failed")]
+    judges = {judgment.fields.get("judge") for judgment in judged if judgment.error is None}
     if judges <= set(published):
         return []
     if judges == {None}:

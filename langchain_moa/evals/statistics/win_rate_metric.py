@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
+from langchain_moa.evals.types import Bounds
+
 if TYPE_CHECKING:
     from langchain_moa.evals.statistics.length_control import LengthControl
 
@@ -33,6 +35,7 @@ class WinRateMetric:
             warnings: As in `Metric`.
         """
         self.questions: Sequence[str] = tuple(preferences)
+        self.bounds: Bounds | None = (0, 100)
         self._control = control
         self._shares = [preference - 1 for preference in preferences.values()]
         controlled = (
@@ -49,7 +52,7 @@ class WinRateMetric:
             self.warnings = (*warnings, far)
 
     def score(self, sample: Sequence[int] | None = None) -> float:
-        """Return the main score in percent. A bootstrap sample refits the length control with the same `C`."""
+        """Return the main score in percent. For some of the questions, length control is refitted with the same `C`."""
         if self._control:
             return self._control.win_rate if sample is None else self._control.refit(sample)
         return _percent(self._shares if sample is None else [self._shares[position] for position in sample])

@@ -274,6 +274,20 @@ def test_a_few_failures_are_left_out_and_warned_of(small_and_gamed):
     assert any("1 of 40 judgments have no score" in warning for warning in metric.warnings)
 
 
+def test_a_failed_answer_that_counts_as_wrong_is_a_loss_of_no_length(small_and_gamed):
+    benchmark = AlpacaEval()
+    answers, judgments = answers_of(benchmark), judgments_of(benchmark)
+    whole = benchmark.metric(answers, judgments)
+    answers[3] = Answer(question="3", system="mine", error="timeout")
+    metric = benchmark.metric(answers, [*judgments[:3], *judgments[4:], *benchmark.unanswered(answers[3])])
+    assert metric.figures["n"] == whole.figures["n"]
+    assert metric.figures["losses"] >= whole.figures["losses"]
+    assert metric.figures["win_rate"] < whole.figures["win_rate"]
+    assert "length_controlled_win_rate" in metric.figures
+    assert metric.warnings == whole.warnings
+    assert metric.bounds == (0, 100)
+
+
 def test_without_the_gamed_judgments_the_win_rate_is_raw_and_says_why(small):
     benchmark = AlpacaEval()
     metric = benchmark.metric(answers_of(benchmark), judgments_of(benchmark))

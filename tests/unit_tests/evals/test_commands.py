@@ -155,7 +155,7 @@ def test_a_dry_run_tells_calls_and_tokens_and_asks_nobody(serve, folder):
     server = serve()
     systems = ["--system", "moa=together-moa", "--system", "one=openai:gpt"]
     result = moa_eval("run", "--bench", "mt_bench", *systems, "--judge", "openai:gpt-4", "--dry-run")
-    header, moa, one, total = [line.split("\t") for line in result.stdout.splitlines()]
+    header, moa, one, total, _ = [line.split("\t") for line in result.stdout.splitlines()]
     assert header[:4] == ["benchmark", "system", "questions", "calls"]
     # Two rounds of six proposers and the aggregator, for each of two turns; the judge rates each turn.
     assert (moa[2], moa[3], moa[6]) == ("80", "2,080", "160")
@@ -169,8 +169,20 @@ def test_a_dry_run_tells_calls_and_tokens_and_asks_nobody(serve, folder):
 def test_a_dry_run_knows_that_a_pair_is_judged_in_both_orders_and_the_baseline_not_at_all(serve):
     serve()
     systems = ["--system", "a=openai:a", "--system", "b=openai:b", "--baseline", "a", "--judge", "openai:judge"]
-    _, first, second, _ = run(*systems, "--dry-run", grader="pairwise").stdout.splitlines()
+    _, first, second, *_ = run(*systems, "--dry-run", grader="pairwise").stdout.splitlines()
     assert (first.split("\t")[6], second.split("\t")[6]) == ("0", "12")
+
+
+def test_a_dry_run_tells_what_the_questions_can_show_from_what_is_measured_so_far(serve, folder):
+    serve(lambda body: "4" if body["model"] == "a" else str(2 * int(body["messages"][-1]["content"].split()[2])))
+    systems = ["--system", "a=openai:a", "--system", "b=openai:b"]
+    result = run(*systems, "--dry-run", "--detect", "5")
+    assert "sums: 6 questions can show a difference of" in result.stdout
+    assert "nothing measured yet" in result.stdout
+    assert "a difference of 5 takes 1,5" in result.stdout
+    run(*systems, "--baseline", "a")
+    result = run(*systems, "--baseline", "a", "--dry-run", "--detect", "5")
+    assert "from b and a on 6 questions so far, SD 40.82" in result.stdout
 
 
 # -- Judging and reporting --------------------------------------------------------------------------------------------
@@ -220,10 +232,11 @@ def test_a_system_of_which_nothing_came_is_reported_all_the_same(serve, folder):
     serve(lambda body: Reply(status=401, error="Incorrect API key provided.") if body["model"] == "b" else "4")
     result = run("--system", "a=openai:a", "--system", "b=openai:b", code=1)
     assert "sums · b · answers: 6/6, 6 failed" in result.stderr
+    assert "Warning: b: 6 of 6 answers failed; they count as wrong." in result.stdout
     assert result.stderr.splitlines()[-1] == "moa: 6 answers failed; run the same command again to retry them."
     assert [(system["failed"], system["score"]) for system in report(folder)["systems"]] == [
         (0, pytest.approx(100 / 6)),
-        (6, None),
+        (6, 0),
     ]
 
 
@@ -315,6 +328,69 @@ def test_judgments_are_discarded_only_when_told_to_and_the_answers_stay(serve, f
     for more in ([], [], ["--overwrite"]):
         moa_eval("judge", *bench, "--judge", "openai:judge", *more)
     assert [request["model"] for request in server.requests] == ["a", "a", *["judge"] * 4]
+
+
+def test_failed_answers_are_left_out_of_the_report_on_request(serve, folder):
+    serve(lambda body: Reply(status=422, error="no") if "1 + 1" in str(body["messages"]) else "4")
+    run("--system", "a=openai:a", "--failures", "drop", code=1)
+    (system,) = report(folder)["systems"]
+    assert (system["scored"], system["score"]) == (5, 20)
+    assert system["score_otherwise"] == pytest.approx(100 / 6)
+    moa_eval("report", "--bench", "sums.jsonl", "--grader", "numeric")
+    assert (report(folder)["failures"], report(folder)["systems"][0]["scored"]) == ("wrong", 6)
+
+
+MIXTURES = """
+from langchain_moa import ChatMoA
+
+def mixture():
+    proposers = ["openai:a", "openai:b", "openai:a"]
+    return ChatMoA(proposers=proposers, aggregator="openai:a", include_references=True)
+"""
+
+
+def test_a_mixture_is_compared_with_its_best_model_given_the_same_money(serve, folder):
+    server = serve(lambda body: "4" if body["model"] == "a" else "5")
+    (folder / "mixtures_a.py").write_text(MIXTURES)
+    (folder / "prices.json").write_text(json.dumps({name: {"input": 1, "output": 1} for name in "ab"}))
+    systems = ["--system", "a=openai:a", "--system", "b=openai:b", "--system", "moa=mixtures_a:mixture"]
+    result = run(*systems, "--prices", "prices.json", "--equal-cost")
+    names = [system["system"] for system in report(folder)["systems"]]
+    assert names == ["a", "b", "moa", "moa.equal-cost-and-calls.a-x4"]
+    pairs = [(verdict["system"], verdict["other"]) for verdict in report(folder)["verdicts"]]
+    assert pairs == [("moa", name) for name in names if name != "moa"]
+    manifest = json.loads((folder / "moa-eval/sums/moa.equal-cost-and-calls.a-x4/manifest.json").read_text())
+    assert manifest["outputs"]["system"]["spec"] == "4 samples of a, voted"
+    asked = len(server.requests)
+    again = run(*systems, "--prices", "prices.json", "--equal-cost")
+    assert (len(server.requests), again.stdout) == (asked, result.stdout)
+    moa_eval("report", "--bench", "sums.jsonl", "--grader", "numeric")
+    assert [(one["system"], one["other"]) for one in report(folder)["verdicts"]] == pairs
+
+
+def test_where_answers_can_not_vote_the_model_aggregates_its_samples(serve, folder):
+    serve(lambda body: "[[7]]")
+    (folder / "mixtures_b.py").write_text(MIXTURES)
+    (folder / "prices.json").write_text(json.dumps({name: {"input": 1, "output": 1} for name in ("a", "b", "judge")}))
+    systems = ["--system", "a=openai:a", "--system", "moa=mixtures_b:mixture", "--judge", "openai:judge"]
+    moa_eval("run", "--bench", "mt_bench", "--limit", "2", *systems, "--prices", "prices.json", "--equal-cost")
+    rows = {row["system"]: row["spending"]["calls"] for row in report(folder, "mt_bench")["systems"]}
+    assert rows["moa.equal-calls.a-x3"] == rows["moa"] == 8
+    (bought,) = [name for name in rows if ".equal-cost." in name]
+    assert rows[bought] <= rows["moa"]
+
+
+def test_equal_money_needs_prices_and_a_single_model(serve, folder):
+    server = serve()
+    assert "--equal-cost comes on top" in run("--system", "a=openai:a", "--equal-cost", "--dry-run").stdout
+    (folder / "mixtures_c.py").write_text(MIXTURES)
+    only = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "moa=mixtures_c:mixture", "--equal-cost"]
+    assert "--equal-cost needs the prices of the models" in error_of(*only)
+    assert server.requests == []
+    (folder / "prices.json").write_text(json.dumps({"a": {"input": 1, "output": 1}}))
+    assert "--equal-cost needs a single model" in error_of(*only, "--prices", "prices.json")
+    with_single = [*only, "--system", "a=openai:a", "--prices", "prices.json"]
+    assert "needs the prices of all models in 'moa' and 'a'" in error_of(*with_single)
 
 
 # -- Other tools' files -----------------------------------------------------------------------------------------------

@@ -199,5 +199,13 @@ def test_an_output_to_a_question_that_there_is_not_is_named_with_its_line(bench,
 
 
 @needs_fixtures
+def test_a_failed_answer_that_counts_as_wrong_has_the_lowest_score_in_every_skill(bench):
+    question = bench.questions[0]
+    metric = bench.metric([], bench.unanswered(Answer(question=question.id, system="a", error="timeout")))
+    assert (metric.score(), metric.bounds) == (1, (1, 5))
+    assert len(metric.breakdowns["skill"]) == len(question.fields["skill"])
+
+
+@needs_fixtures
 def test_nobody_is_asked_about_a_failed_answer(bench):
     assert not bench.judge(bench.questions[0], Answer(question="1", system="mixture", error="timeout"))

@@ -114,7 +114,7 @@ def script(body):
 def moa(tmp_path, together):
     """Return the server, and a function that runs `moa eval` on a small task of one's own."""
     task = tmp_path / "task.jsonl"
-    lines = [{"id": str(i), "input": f"What is {i} + {42 - i}?", "reference": "42"} for i in range(5)]
+    lines = [{"id": str(i), "input": f"What is {i} + {42 - i}?", "reference": "42"} for i in range(8)]
     lines[4]["input"] += " (c fails)"
     task.write_text("".join(json.dumps(line) + "\n" for line in lines))
     server = together(script)
@@ -141,7 +141,7 @@ def test_leaving_out_the_proposer_that_knows_is_seen_in_the_score_and_the_cost(m
     assert result.exit_code == 0, result.output
     again = moa.server.requests[asked:]
     assert {request["model"] for request in again} == {"x/agg"}
-    assert len(again) == 3 * 5
+    assert len(again) == 3 * 8
 
     report = report_in(moa.folder)
     rows = {row["system"]: row for row in report["systems"]}
@@ -152,9 +152,9 @@ def test_leaving_out_the_proposer_that_knows_is_seen_in_the_score_and_the_cost(m
     assert [verdict["outcome"] for verdict in report["verdicts"]] == ["worse", *["not distinguishable"] * 2]
     assert rows["moa"]["spending"]["calls"] == 4
     assert rows["without-a"]["spending"]["calls"] == 3
-    # 18 tokens a call; on one question in five `x/c` was no help before either.
-    assert rows["moa"]["spending"]["usd_per_100"] == pytest.approx(100 * 18e-6 * 3.8)
-    assert rows["without-a"]["spending"]["usd_per_100"] == pytest.approx(100 * 18e-6 * 2.8)
+    # 18 tokens a call; on one question in eight `x/c` was no help before either.
+    assert rows["moa"]["spending"]["usd_per_100"] == pytest.approx(100 * 18e-6 * 3.875)
+    assert rows["without-a"]["spending"]["usd_per_100"] == pytest.approx(100 * 18e-6 * 2.875)
     assert rows["without-c"]["spending"]["usd_per_100"] == pytest.approx(100 * 18e-6 * 3)
     assert "without-a against moa: worse by" in result.output
 
@@ -195,7 +195,7 @@ def test_that_earlier_layers_stay_is_told(moa):
     asked = len(moa.server.requests)
     result = moa("leave-one-out", "--grader", "contains", system=system)
     assert result.exit_code == 0, result.output
-    assert len(moa.server.requests) == asked + 2 * 5
+    assert len(moa.server.requests) == asked + 2 * 8
     report = report_in(moa.folder)
     assert any("2 layers" in warning for warning in report["warnings"])
     assert [row["spending"]["calls"] for row in report["systems"]] == [5, 4, 4]

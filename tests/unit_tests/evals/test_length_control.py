@@ -79,7 +79,7 @@ def test_a_refit_over_a_draw_is_a_fit_of_the_questions_drawn():
     assert control.refit(draw) != pytest.approx(control.win_rate, abs=0.02)
 
 
-def test_a_bootstrap_is_wider_than_the_standard_error_of_the_leaderboard():
+def test_random_draws_spread_wider_than_the_standard_error_of_the_leaderboard():
     control = LengthControl(**made_up(better=0.5, longer=0.5))
     draws = np.random.default_rng(0).integers(200, size=(100, 200)).tolist()
     assert np.std([control.refit(draw) for draw in draws]) > control.standard_error > 0

@@ -126,6 +126,13 @@ def test_nobody_is_asked_about_a_failed_answer():
     assert not BENCH.judge(QUESTIONS["81"], Answer(question="81", system="mixture", error="timeout"))
 
 
+def test_a_failed_answer_that_counts_as_wrong_is_rated_1_in_both_turns():
+    judgments = BENCH.unanswered(Answer(question="81", system="mixture", error="timeout"))
+    metric = BENCH.metric([], [*judgments, rating("111", "turn_1", 9), rating("111", "turn_2", 9)])
+    assert dict(metric.figures) == {"average": 5, "turn_1": 5, "turn_2": 5}
+    assert metric.bounds == (1, 10)
+
+
 def test_the_average_is_over_all_ratings_and_unscored_ones_are_left_out_and_counted():
     judgments = [rating("81", "turn_1", 9), rating("81", "turn_2", None), rating("111", "turn_1", 4)]
     metric = BENCH.metric(answers("81", "111"), [*judgments, rating("111", "turn_2", 2)])
@@ -134,7 +141,7 @@ def test_the_average_is_over_all_ratings_and_unscored_ones_are_left_out_and_coun
     assert "1 of 4 judgments have no score and are left out." in metric.warnings
 
 
-def test_a_bootstrap_draws_questions_with_both_of_their_turns():
+def test_a_part_of_the_questions_is_scored_with_both_of_their_turns():
     ratings = {"81": (9, 7), "111": (4, 2), "160": (1, 3)}
     judgments = [rating(q, f"turn_{n}", score) for q, scores in ratings.items() for n, score in enumerate(scores, 1)]
     metric = BENCH.metric(answers(*ratings), judgments)

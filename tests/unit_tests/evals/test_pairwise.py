@@ -84,6 +84,14 @@ def test_the_judge_sees_the_whole_conversation_if_it_is_one(tmp_path):
     assert judge.seen[0][1].text.startswith("[User Question]\nSystem: Be brief.\nHuman: Why?\n\n")
 
 
+def test_a_failed_answer_that_counts_as_wrong_loses_in_both_orders_where_the_baseline_answered(task):
+    own = task("one", "two")
+    failed = [Answer(question=question, system="mixture", error="timeout") for question in IDS]
+    judgments = [judgment for answer in failed for judgment in own.unanswered(answer)]
+    metric = own.metric(failed, judgments)
+    assert (metric.score(), metric.figures["losses"], metric.questions) == (0, 2, IDS[:2])
+
+
 def test_a_verdict_that_changes_with_the_order_is_a_tie_and_is_reported(task):
     own = task("plain", "good", "plain", "same")
     said = answers("mixture", "good!", "plain", "other", "same")

@@ -1,14 +1,18 @@
 import csv
 import io
 import json
-from dataclasses import replace
+import random
+from dataclasses import dataclass, replace
 
 import pytest
 from rich.console import Console
+from scipy.stats import binomtest
 
 from langchain_moa.cli.evaluation.report_output import print_report
+from langchain_moa.evals.report.comparisons import is_single
+from langchain_moa.evals.report.equal_cost import samples_for_calls, samples_for_cost
 from langchain_moa.evals.report.html_page import to_html
-from langchain_moa.evals.report.make_report import is_single, make_report
+from langchain_moa.evals.report.make_report import make_report
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.prices import Price, PriceList
 from tests.sample_evaluation import SampleBenchmark, make_run, noisy_scores, usage
@@ -42,14 +46,14 @@ def row_of(report, system):
 
 
 def verdict_of(report, system, single):
-    return next(verdict for verdict in report.verdicts if (verdict.system, verdict.single) == (system, single))
+    return next(verdict for verdict in report.verdicts if (verdict.system, verdict.other) == (system, single))
 
 
 def test_the_baseline_is_the_best_of_the_single_models(report):
     assert report.baseline == "strong"
     assert row_of(report, "strong").difference is None
     assert row_of(report, "moa").difference.value == pytest.approx(0.5)
-    assert row_of(report, "weak").difference.value == pytest.approx(-1)
+    assert row_of(report, "weak").difference.value == pytest.approx(-0.97, abs=0.05)
 
 
 def test_the_caller_may_name_another_baseline():
@@ -70,14 +74,14 @@ def test_costs_are_means_over_the_items(report):
 
 
 def test_each_composed_system_has_a_verdict_against_each_single_model(report):
-    assert [(verdict.system, verdict.single) for verdict in report.verdicts] == [("moa", "weak"), ("moa", "strong")]
+    assert [(verdict.system, verdict.other) for verdict in report.verdicts] == [("moa", "weak"), ("moa", "strong")]
     verdict = verdict_of(report, "moa", "strong")
     assert verdict.outcome == "better"
     assert verdict.cost_factor == pytest.approx(1.5)
     assert verdict.latency_factor == pytest.approx(2.5)
     assert (
-        "moa against strong: better by 0.50 (0.50 to 0.50) for 1.5 times the cost and 2.5 times the latency; "
-        "P(better) 1.00, n = 80."
+        "moa against strong: better by 0.50 (0.28 to 0.72) for 1.5 times the cost and 2.5 times the latency; "
+        "p < 0.001, n = 80."
     ) in report.to_markdown().replace("\\", "")
 
 
@@ -96,23 +100,95 @@ def test_a_worse_and_an_indistinguishable_system_are_called_so():
     assert "alike against single: not distinguishable," in text
 
 
-def test_a_system_is_single_when_each_turn_took_one_call():
+def test_a_system_is_single_when_almost_every_turn_took_one_call():
     answer = Answer(question="1", system="a", texts=("x", "y"), calls=2)
     assert is_single([answer]) is True
-    assert is_single([answer, replace(answer, calls=3)]) is False
+    assert is_single([answer] * 9 + [replace(answer, calls=3)]) is True
+    assert is_single([answer] * 8 + [replace(answer, calls=3)] * 2) is False
     assert is_single([answer, replace(answer, calls=1, error="boom")]) is True
     assert is_single([replace(answer, calls=0)]) is None
 
 
-def test_failures_and_unreadable_replies_are_counted_and_left_out():
-    answers, judgments = make_run("a", [5.0] * 40)
-    answers[0] = replace(answers[0], error="boom", texts=(), seconds=99.0)
-    judgments[1] = replace(judgments[1], score=None)
-    judgments[2] = replace(judgments[2], score=None, error="timeout", reply="", usage={})
-    row = row_of(report_of({"a": (answers, judgments[1:])}), "a")
-    assert (row.answers, row.failed, row.scored, row.unparsable, row.judge_failed) == (40, 1, 37, 1, 1)
-    assert row.score == 5
-    assert row.spending.latency_p95 == 1
+def with_failures(run, *failed):
+    """Return a run in which the answers to these questions failed."""
+    answers, judgments = run
+    broken = {str(place) for place in failed}
+    return (
+        [replace(one, error="boom", texts=(), seconds=99.0) if one.question in broken else one for one in answers],
+        [one for one in judgments if one.question not in broken],
+    )
+
+
+def test_failures_and_unreadable_replies_are_counted():
+    answers, judgments = with_failures(make_run("a", [5.0] * 40), 0)
+    judgments[0] = replace(judgments[0], score=None)
+    judgments[1] = replace(judgments[1], score=None, error="timeout", reply="", usage={})
+    for failures, scored in (("wrong", 38), ("drop", 37)):
+        row = row_of(report_of({"a": (answers, judgments)}, failures=failures), "a")
+        assert (row.answers, row.failed, row.scored, row.unparsable, row.judge_failed) == (40, 1, scored, 1, 1)
+        assert row.spending.latency_p95 == 1
+
+
+def test_a_failed_answer_counts_as_wrong_or_not_at_all_and_both_are_shown():
+    runs = {"a": with_failures(make_run("a", [5.0] * 40), *range(10))}
+    wrong, dropped = (report_of(runs, failures=failures) for failures in ("wrong", "drop"))
+    assert (row_of(wrong, "a").score, row_of(wrong, "a").score_otherwise) == (4, 5)
+    assert (row_of(dropped, "a").score, row_of(dropped, "a").score_otherwise) == (5, 4)
+    assert wrong.warnings == ["a: 10 of 40 answers failed; they count as wrong."]
+    assert dropped.warnings == ["a: 10 of 40 answers failed; they are left out."]
+    assert "| failures left out |" in wrong.to_markdown()
+    assert next(csv.DictReader(io.StringIO(wrong.to_csv())))["score_otherwise"] == "5.0"
+    for text in (wrong.to_markdown(), to_html(wrong)):
+        assert "10 of 40 answers failed" in text
+
+
+def test_a_verdict_that_failures_would_turn_round_is_withheld():
+    # The mixture fails on 30 questions that the single model gets right, and is better at the others.
+    single = make_run("single", [*[10.0] * 30, *[5.0] * 70])
+    moa = with_failures(make_run("moa", [*[10.0] * 30, *[6.0] * 70], calls=3), *range(30))
+    report = report_of({"single": single, "moa": moa})
+    (verdict,) = report.verdicts
+    assert verdict.outcome == "withheld"
+    assert verdict.difference.value == pytest.approx(-2)
+    assert verdict.otherwise.value == pytest.approx(1)
+    text = report.to_markdown().replace("\\", "")
+    assert "moa against single: withheld, because it depends on how failed answers count: -2.00" in text
+    assert '<li class="withheld">' in to_html(report)
+
+
+def test_a_verdict_that_failures_do_not_change_is_told():
+    single = make_run("single", noisy_scores(6))
+    moa = with_failures(make_run("moa", [score + 2 for score in noisy_scores(6)], calls=3), 0, 1)
+    (verdict,) = report_of({"single": single, "moa": moa}).verdicts
+    assert verdict.outcome == "better"
+
+
+def test_two_mixtures_are_compared_unless_a_baseline_is_named():
+    runs = {name: make_run(name, noisy_scores(6, seed=i), calls=3) for i, name in enumerate("ab")}
+    (verdict,) = report_of(runs).verdicts
+    assert (verdict.system, verdict.other) == ("a", "b")
+    assert "Decided at 5 % with Holm's correction for 1 comparison. Intervals" in report_of(runs).to_markdown()
+    runs["c"] = make_run("c", noisy_scores(6, seed=3), calls=2)
+    pairs = [(verdict.system, verdict.other) for verdict in report_of(runs, baseline="a").verdicts]
+    assert pairs == [("b", "a"), ("c", "a")]
+
+
+def test_verdicts_are_corrected_for_being_several_and_the_report_says_so():
+    rng = random.Random(1)
+    runs = {"single": make_run("single", noisy_scores(6))}
+    for i in range(8):
+        better = [score + 0.25 + rng.gauss(0, 1) for score in noisy_scores(6)]
+        runs[f"moa-{i}"] = make_run(f"moa-{i}", better, calls=2)
+    report = report_of(runs)
+    assert len(report.verdicts) == 8 + 28
+    for verdict in report.verdicts:
+        assert verdict.p_value >= min(1, verdict.difference.p_value)
+    assert any(verdict.p_value > 0.05 > verdict.difference.p_value for verdict in report.verdicts)
+    assert all(verdict.outcome == "not distinguishable" for verdict in report.verdicts if verdict.p_value >= 0.05)
+    text = report.to_markdown().replace("\\", "")
+    assert "Holm's correction for 36 comparisons, which also allows for choosing the best single model" in text
+    named = report_of(runs, baseline="single")
+    assert "for 8 comparisons; the baseline single was named." in named.to_markdown().replace("\\", "")
 
 
 def test_what_nobody_told_is_not_zero():
@@ -167,22 +243,12 @@ def test_a_judge_that_took_part_is_warned_of():
     assert warning.startswith("a: The judge 'small' also took part")
 
 
-def test_few_items_are_warned_of():
-    report = report_of({"a": make_run("a", [1.0, 2.0])})
-    assert report.warnings == ["Fewer than 30 items count, so that intervals are too narrow: a (2)."]
-
-
-def test_many_comparisons_are_warned_of():
-    runs = {"single": make_run("single", noisy_scores(6))}
-    runs |= {f"moa-{i}": make_run(f"moa-{i}", noisy_scores(6, seed=i), calls=2) for i in range(1, 6)}
-    assert report_of(runs).warnings == [
-        "5 comparisons at 95 % each: expect one in twenty to be decided by chance.",
-    ]
-
-
-def test_a_system_that_failed_at_everything_is_shown_without_a_score(report):
+def test_a_system_that_failed_at_everything_has_the_lowest_score_or_none(report):
     answers = [Answer(question=str(i), system="broken", error="boom") for i in range(40)]
-    report = report_of({"broken": (answers, []), "good": make_run("good", noisy_scores(6), calls=2)})
+    runs = {"broken": (answers, []), "good": make_run("good", noisy_scores(6), calls=2)}
+    row = row_of(report_of(runs), "broken")
+    assert (row.score, row.score_otherwise, row.failed, row.scored) == (1, None, 40, 40)
+    report = report_of(runs, failures="drop")
     row = row_of(report, "broken")
     assert (row.score, row.interval, row.failed, row.scored) == (None, None, 40, 0)
     assert report.baseline is None
@@ -205,10 +271,77 @@ def test_how_the_judge_was_read_is_told():
     assert report_of({"a": (answers, unjudged)}, judge=None).judge_mode is None
 
 
+def test_a_report_says_what_its_questions_can_show_and_how_many_a_difference_takes():
+    runs = {name: make_run(name, noisy_scores(6, seed=i), calls=1 + i) for i, name in enumerate(("single", "moa"))}
+    report = report_of(runs, detect=0.1)
+    (verdict,) = report.verdicts
+    assert 0.3 < verdict.detectable < 0.8
+    assert verdict.needed == pytest.approx(80 * (verdict.detectable / 0.1) ** 2, rel=0.05)
+    assert "| questions for 0.1 |" in report.to_markdown()
+    assert "What the questions can show" in to_html(report)
+    with pytest.raises(ValueError, match="must be above 0, not -1"):
+        report_of(runs, detect=-1)
+
+
+@dataclass
+class RightOrWrong(SampleBenchmark):
+    """Questions whose answers are right (100) or wrong (0)."""
+
+    def metric(self, answers, judgments):
+        metric = super().metric(answers, judgments)
+        metric.bounds = (0.0, 100.0)
+        return metric
+
+
+def test_the_ceiling_is_where_any_single_model_is_right():
+    scores = {"a": [100.0, 0.0, 0.0, 100.0] * 5, "b": [100.0, 100.0, 0.0, 0.0] * 5, "moa": [100.0] * 20}
+    runs = {name: make_run(name, one, calls=3 if name == "moa" else 1) for name, one in scores.items()}
+    report = make_report(RightOrWrong(), runs, judge=None, prices=None)
+    assert (report.ceiling.members, report.ceiling.oracle, report.ceiling.beta) == (("a", "b"), 75, 25)
+    expected = binomtest(5, 20).proportion_ci(method="exact")
+    assert report.ceiling.beta_interval.low == pytest.approx(100 * expected.low)
+    assert report.ceiling.beta_interval.high == pytest.approx(100 * expected.high)
+    for text in (report.to_markdown(), to_html(report)):
+        assert "oracle: any of a, b is right" in text
+        assert "beta: all of a, b fail" in text
+    assert json.loads(report.to_json())["ceiling"]["beta"] == 25
+
+
+def test_there_is_no_ceiling_for_ratings_or_for_one_model():
+    runs = {name: make_run(name, noisy_scores(6)) for name in "ab"}
+    assert report_of(runs).ceiling is None
+    runs = {"a": make_run("a", [100.0, 0.0] * 10)}
+    assert make_report(RightOrWrong(), runs, judge=None, prices=None).ceiling is None
+
+
+def test_a_system_of_equal_cost_is_compared_with_its_mixture_only():
+    names = ("single", "moa", "other", "moa.equal-cost.single-x3")
+    runs = {name: make_run(name, noisy_scores(6, seed=i), calls=1 + i) for i, name in enumerate(names)}
+    report = report_of(runs, equal={"moa": [names[-1]]})
+    assert [(verdict.system, verdict.other) for verdict in report.verdicts] == [
+        ("moa", "single"),
+        ("other", "single"),
+        ("moa", "other"),
+        ("moa", "moa.equal-cost.single-x3"),
+    ]
+
+
+def test_the_money_of_a_mixture_buys_so_many_samples():
+    single, _ = make_run("single", [5.0] * 4)  # 100 tokens in at 1, 50 out at 4: 300 a question
+    mixture, _ = make_run("moa", [5.0] * 4, models=["small", "big"], calls=3)  # 900 a question
+    assert samples_for_cost(mixture, single, PRICES, voted=True) == 3
+    # Two samples and the call that reads them: 3 x 300, and 2 x 50 tokens more to read, which is 100 too many.
+    assert samples_for_cost(mixture, single, PRICES, voted=False) == 1
+    assert samples_for_calls(mixture, single, voted=True) == 3
+    assert samples_for_calls(mixture, single, voted=False) == 2
+    unpriced, _ = make_run("new", [5.0] * 4, models=["new"])
+    assert samples_for_cost(mixture, unpriced, PRICES, voted=True) is None
+
+
 def test_the_json_holds_everything(report):
     content = json.loads(report.to_json())
     assert [row["system"] for row in content["systems"]] == ["weak", "strong", "moa"]
-    assert (content["judge"], content["seed"], content["draws"]) == ("gpt-4", 0, 2000)
+    assert (content["judge"], content["failures"], content["is_named"]) == ("gpt-4", "wrong", False)
     assert content["verdicts"][1]["text"].startswith("moa against strong: better by 0.50")
     assert len(content["systems"][0]["breakdowns"]["category"]) == 8
 
@@ -264,6 +397,30 @@ def test_the_page_says_what_it_can_not_draw():
     report = report_of({"a": make_run("a", noisy_scores(6), seconds=None)}, prices=None)
     page = to_html(report)
     assert page.count("Not shown, because it is not known: a.") == 2
+
+
+def page_figures(report):
+    """Return the plots of a report's page, as the page draws them."""
+    return json.loads(to_html(report).partition('id="data">')[2].partition("</script>")[0])
+
+
+def test_systems_of_the_same_cost_are_drawn_side_by_side_with_their_own_figures():
+    runs = {name: make_run(name, noisy_scores(6, seed=i), seconds=2.0) for i, name in enumerate("abc")}
+    report = report_of(runs)
+    places = [trace["x"][0] for trace in page_figures(report)[1]["data"]]
+    assert places[0] < places[1] == 2.0 < places[2]
+    page = to_html(report)
+    assert "Systems of the same latency are drawn side by side." in page
+    assert page.count("latency p50 2.00 s") == 6  # at both plots
+
+
+def test_a_logarithmic_axis_has_whole_numbers_at_its_ticks():
+    runs = {
+        "a": make_run("a", noisy_scores(6), seconds=0.02),
+        "b": make_run("b", noisy_scores(6, seed=1), seconds=3.0, calls=2),
+    }
+    axis = page_figures(report_of(runs))[1]["layout"]["xaxis"]
+    assert (axis["type"], axis["tickformat"]) == ("log", "~g")
 
 
 RADAR = '<h2>Score by category</h2>\n<div class="plot radar"'

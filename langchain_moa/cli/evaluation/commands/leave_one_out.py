@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
 
+    from langchain_moa.evals.failures import Failures
     from langchain_moa.evals.report.findings import Run
     from langchain_moa.evals.report.report import Report
     from langchain_moa.evals.running.leave_one_out import CachedReferences
@@ -48,6 +49,7 @@ def leave_one_out(
     concurrency: options.Concurrency = options.CONCURRENCY,
     judge_concurrency: options.JudgeConcurrency = options.CONCURRENCY,
     prices: options.PricesOption = None,
+    failures: options.FailuresOption = options.Failures.WRONG,
     overwrite: options.Overwrite = False,
     debug: Debug = False,
 ) -> None:
@@ -72,7 +74,7 @@ def leave_one_out(
         working = study.work(judging, concurrency=concurrency, judge_concurrency=judge_concurrency, overwrite=overwrite)
         failed = asyncio.run(working)
         answers, judgments = answers + failed[0], judgments + failed[1]
-        publish(study.rewritten.out / benchmark.name, study.report(judging, price_list))
+        publish(study.rewritten.out / benchmark.name, study.report(judging, price_list, failures.value))
     end(answers=answers, judgments=judgments)
 
 
@@ -200,7 +202,7 @@ class _Study:
                 )
         return answers, failed
 
-    def report(self, judge: System | None, prices: Prices | None) -> Report:
+    def report(self, judge: System | None, prices: Prices | None, failures: Failures) -> Report:
         """Compare the mixture without each proposer with the whole one."""
         from langchain_moa.cli.evaluation.progress import working
         from langchain_moa.cli.evaluation.stored_results import judged
@@ -222,6 +224,6 @@ class _Study:
                 judge=judge.name if judge else None,
                 prices=prices,
                 baseline=self.mixture.name,
-                seed=self.whole.seed,
+                failures=failures,
                 warnings=[*warnings, *noticed],
             )

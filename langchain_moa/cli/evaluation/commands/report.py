@@ -11,6 +11,7 @@ from langchain_moa.cli.mixture_options import Debug
 
 if TYPE_CHECKING:
     from langchain_moa.cli.evaluation.evaluation import Evaluation
+    from langchain_moa.evals.failures import Failures
     from langchain_moa.evals.types import Benchmark
     from langchain_moa.prices import Prices
 
@@ -25,6 +26,8 @@ def report(
     limit: options.Limit = None,
     seed: options.Seed = 0,
     prices: options.PricesOption = None,
+    failures: options.FailuresOption = options.Failures.WRONG,
+    detect: options.Detect = None,
     debug: Debug = False,
 ) -> None:
     """Report scores, costs and latencies: on the terminal, and as report.json, .csv, .md and .html in DIR."""
@@ -33,7 +36,7 @@ def report(
     evaluation = Evaluation(bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed)
     for benchmark in evaluation.graded_benchmarks():
         systems = evaluation.systems(benchmark, evaluation.with_baseline(system))
-        report_on(evaluation, benchmark, systems, judge=judge, prices=prices)
+        report_on(evaluation, benchmark, systems, judge=judge, prices=prices, failures=failures.value, detect=detect)
 
 
 def load_prices(source: str | None) -> Prices | None:
@@ -56,9 +59,17 @@ def check_report(prices: str | None) -> None:
 
 
 def report_on(
-    evaluation: Evaluation, benchmark: Benchmark, systems: Sequence[str], *, judge: str | None, prices: str | None
+    evaluation: Evaluation,
+    benchmark: Benchmark,
+    systems: Sequence[str],
+    *,
+    judge: str | None,
+    prices: str | None,
+    failures: Failures,
+    detect: float | None,
 ) -> None:
     """Make the report of a benchmark, print it and write it next to the results."""
+    from langchain_moa.cli.evaluation.equal_cost import controls_of
     from langchain_moa.cli.evaluation.progress import working
     from langchain_moa.cli.evaluation.report_output import publish
     from langchain_moa.cli.evaluation.stored_results import judge_name, judged, sample_warnings
@@ -77,7 +88,9 @@ def report_on(
             judge=name if evaluation.needs_judge(benchmark) else None,
             prices=load_prices(prices),
             baseline=evaluation.baseline,
-            seed=evaluation.seed,
+            equal=controls_of(systems),
+            failures=failures,
+            detect=detect,
             warnings=warnings,
         )
     publish(evaluation.out / benchmark.name, report)
