@@ -81,7 +81,7 @@ def trace(browser: Browser, path: Path) -> None:
             page.goto(f"{url}/#/experiments/{experiment}/traces?selectedEvaluationId={found.info.trace_id}")
             page.get_by_text("layer_1_proposer_01").first.wait_for(timeout=60_000)
             page.wait_for_timeout(2000)  # it slides in
-            page.screenshot(path=path)
+            page.screenshot(path=path, clip={"x": 0, "y": 0, "width": 890, "height": 690})  # the rest is the page below
 
 
 def page_of_moa_serve(browser: Browser, path: Path) -> None:

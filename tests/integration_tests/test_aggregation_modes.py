@@ -1,4 +1,4 @@
-"""Ways of aggregating: over HTTP as the README tells of them, on recorded and scripted votes, on the local model."""
+"""Ways of aggregating: over HTTP as the guide tells of them, on recorded and scripted votes, on the local model."""
 
 import asyncio
 import json
@@ -22,12 +22,12 @@ from tests.unit_tests.test_cookbook import RUN, replay
 
 ROOT = Path(__file__).parents[2]
 
-# -- Over HTTP, with as many calls as the README says -----------------------------------------------------------------
+# -- Over HTTP, with as many calls as the guide says -----------------------------------------------------------------
 
 
 def stated():
-    """Return the README's options, and how many calls it says that each takes: one formula per way that it may go."""
-    section = (ROOT / "README.md").read_text().partition("\n## Which way to aggregate\n")[2].partition("\n## ")[0]
+    """Return the guide's options, and how many calls it says that each takes: one formula per way that it may go."""
+    section = (ROOT / "docs/pages/how-to/aggregation.md").read_text().partition("\n## ")[0]
     table = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
     return {cells[0].strip("|` "): re.findall(r"`(.+?)`", cells[2]) for cells in table}
 
@@ -67,7 +67,7 @@ VALUES = {
 } | {gate.__name__: gate for gate in (unless_easy, unless_scouts_agree)}
 
 
-def test_the_readme_states_the_calls_of_every_case():
+def test_the_guide_states_the_calls_of_every_case():
     assert {option: len(formulas) for option, formulas in stated().items()} == {
         option: len(cases) for option, cases in CASES.items()
     }
