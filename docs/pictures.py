@@ -94,7 +94,9 @@ def page_of_moa_serve(browser: Browser, path: Path) -> None:
         page.get_by_role("textbox").first.fill(RUN["prompt"])
         page.keyboard.press("Enter")
         page.get_by_text(RUN["expected_answer"]).last.wait_for(timeout=60_000)
-        page.wait_for_timeout(2000)
+        page.mouse.move(SIZE["width"] / 2, SIZE["height"] / 2)
+        page.mouse.wheel(0, -10_000)  # up from the end of the answer, to the proposals
+        page.wait_for_timeout(1000)
         page.screenshot(path=path)
 
 
