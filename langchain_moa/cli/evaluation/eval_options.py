@@ -28,7 +28,7 @@ Bench = Annotated[
     typer.Option(
         "--bench",
         metavar="BENCHMARK",
-        help="alpaca_eval, mt_bench, flask, or the path of your own task (JSON Lines); repeatable.",
+        help="alpaca_eval, mt_bench, flask, ifeval, or the path of your own task (JSON Lines); repeatable.",
     ),
 ]
 Systems = Annotated[

@@ -73,8 +73,10 @@ class Evaluation:
 
     def needs_judge(self, benchmark: Benchmark, *, system: str | None = None) -> bool:
         """Whether a benchmark needs a judge, for a certain system if one is given."""
-        from langchain_moa.evals.benchmarks.loading import PUBLISHED
+        from langchain_moa.evals.benchmarks.loading import PUBLISHED, UNJUDGED
 
+        if benchmark.name in UNJUDGED:
+            return False
         # Comparing the baseline with itself is a tie without a call.
         is_compared = self.grader == _PAIRWISE and (system is None or system != self.baseline)
         return benchmark.name in PUBLISHED or is_compared
