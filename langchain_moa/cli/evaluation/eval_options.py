@@ -109,6 +109,14 @@ Detect = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Number of questions, sampled at random; marked as partial.")]
+Repeats = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="How often each question is asked, of which scores are means; errors are clustered by question. Give the "
+        "same number to `judge` and `report`.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Random seed of the sample of questions.")]
 Concurrency = Annotated[
     int, typer.Option(min=1, help="Questions asked at the same time. 1 measures the latency that a single user sees.")

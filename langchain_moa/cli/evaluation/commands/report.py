@@ -24,6 +24,7 @@ def report(
     grader: options.Grader = None,
     baseline: options.Baseline = None,
     limit: options.Limit = None,
+    repeats: options.Repeats = 1,
     seed: options.Seed = 0,
     prices: options.PricesOption = None,
     failures: options.FailuresOption = options.Failures.WRONG,
@@ -33,7 +34,9 @@ def report(
     """Report scores, costs and latencies: on the terminal, and as report.json, .csv, .md and .html in DIR."""
     from langchain_moa.cli.evaluation.evaluation import Evaluation
 
-    evaluation = Evaluation(bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed)
+    evaluation = Evaluation(
+        bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed, repeats=repeats
+    )
     for benchmark in evaluation.graded_benchmarks():
         systems = evaluation.systems(benchmark, evaluation.with_baseline(system))
         report_on(evaluation, benchmark, systems, judge=judge, prices=prices, failures=failures.value, detect=detect)

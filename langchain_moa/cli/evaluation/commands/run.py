@@ -27,6 +27,7 @@ def run(
     baseline: options.Baseline = None,
     judge_mode: options.JudgeModeOption = options.JudgeMode.LOGPROBS,
     limit: options.Limit = None,
+    repeats: options.Repeats = 1,
     seed: options.Seed = 0,
     concurrency: options.Concurrency = options.CONCURRENCY,
     judge_concurrency: options.JudgeConcurrency = options.CONCURRENCY,
@@ -55,6 +56,7 @@ def run(
         judge_mode=judge_mode.value,
         limit=limit,
         seed=seed,
+        repeats=repeats,
     )
     systems = resolve_all(system)
     names = [system.name for system in systems]
