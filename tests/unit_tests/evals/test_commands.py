@@ -295,7 +295,7 @@ def test_the_judge_that_also_answers_is_warned_of(serve, folder):
         (["--bench", "sums.jsonl", "--baseline", "z"], "baseline 'z' is not one of the systems: choose from a."),
         (
             ["--bench", "arena"],
-            "Benchmark 'arena' is unknown; choose from alpaca_eval, mt_bench, flask, ifeval, or give",
+            "Benchmark 'arena' is unknown; choose from alpaca_eval, mt_bench, flask, ifeval,",
         ),
         (["--bench", "none.jsonl"], "none.jsonl"),
         (["--bench", "sums.jsonl", "--grader", "magic"], "magic"),

@@ -76,6 +76,7 @@ def report_on(
     from langchain_moa.cli.evaluation.progress import working
     from langchain_moa.cli.evaluation.report_output import publish
     from langchain_moa.cli.evaluation.stored_results import judge_name, judged, sample_warnings
+    from langchain_moa.evals.report.answer_details import answer_details
     from langchain_moa.evals.report.make_report import make_report
 
     name = judge_name(evaluation, benchmark, systems, judge)
@@ -84,16 +85,18 @@ def report_on(
         answers, judgments, noticed = judged(evaluation, benchmark, system, name)
         runs[system] = (answers, judgments)
         warnings += noticed
+    known_prices = load_prices(prices)
     with working(f"{benchmark.name}: computing the intervals"):
         report = make_report(
             benchmark,
             runs,
             judge=name if evaluation.needs_judge(benchmark) else None,
-            prices=load_prices(prices),
+            prices=known_prices,
             baseline=evaluation.baseline,
             equal=controls_of(systems),
             failures=failures,
             detect=detect,
             warnings=warnings,
         )
-    publish(evaluation.out / benchmark.name, report)
+    details = answer_details(benchmark, runs, report, prices=known_prices)
+    publish(evaluation.out / benchmark.name, report, details)
