@@ -31,6 +31,22 @@ Bench = Annotated[
         help="alpaca_eval, mt_bench, flask, ifeval, or the path of your own task (JSON Lines); repeatable.",
     ),
 ]
+BenchOrNone = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bench",
+        metavar="BENCHMARK",
+        help="alpaca_eval, mt_bench, flask, ifeval, or the path of your own task (JSON Lines); repeatable.",
+    ),
+]
+LangSmith = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATASET",
+        help="A dataset in LangSmith as a task of your own: its examples are read, and each system's results are "
+        "written as an experiment. Takes LANGSMITH_API_KEY and LANGSMITH_ENDPOINT.",
+    ),
+]
 Systems = Annotated[
     list[str],
     typer.Option(
