@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page, expect
 from langchain_moa.evals.report.answer_details import answer_details
 from langchain_moa.evals.report.html_page import to_html
 from langchain_moa.evals.report.make_report import make_report
-from langchain_moa.evals.report.prices import Price, PriceList
 from langchain_moa.evals.types import Question
+from langchain_moa.prices import Price, PriceList
 from tests.chromium import needs_chromium
 from tests.sample_evaluation import SampleBenchmark, make_run, questions
 

@@ -11,9 +11,9 @@ from typing import Any
 from langchain_core.messages import get_buffer_string
 
 from langchain_moa.evals.report.findings import Findings, Run
-from langchain_moa.evals.report.prices import Prices
 from langchain_moa.evals.report.spending import dollars
 from langchain_moa.evals.types import Answer, Benchmark, Judgment, Question
+from langchain_moa.prices import Prices
 
 
 @dataclass(frozen=True, kw_only=True)
