@@ -49,7 +49,7 @@ def answer_details(
         prices: Token prices. `None`: costs are left out.
     """
     systems = [row.system for row in report.systems]
-    mixtures = [row.system for row in report.systems if row.is_single is False and row.system != report.baseline]
+    mixtures = {verdict.system for verdict in report.verdicts} - {report.baseline}
     by_system = {system: _by_question(*runs[system]) for system in systems}
     details = []
     for question in benchmark.questions:
