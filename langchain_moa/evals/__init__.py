@@ -1,4 +1,4 @@
-"""Evaluate any chat model on AlpacaEval 2, MT-Bench, FLASK or your own task, with cost and latency.
+"""Evaluate any chat model on AlpacaEval 2, MT-Bench, FLASK, IFEval or your own task, with its cost.
 
 Import the public names from here; the modules below are internal.
 

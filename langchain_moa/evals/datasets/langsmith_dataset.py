@@ -40,7 +40,8 @@ def read_dataset(client: Client, dataset: str, folder: Path) -> Path:
     Raises:
         DatasetError: The dataset can't be read, is empty, or has an example that asks nothing.
     """
-    path = folder / f"{re.sub(r'[^0-9A-Za-z_-]+', '-', dataset).strip('-') or 'dataset'}.jsonl"
+    # A prefix, so that a dataset's name is never that of a published benchmark.
+    path = folder / f"langsmith-{re.sub(r'[^0-9A-Za-z_-]+', '-', dataset).strip('-')}.jsonl"
     try:
         examples = list(client.list_examples(dataset_name=dataset))
     except LangSmithError as error:
