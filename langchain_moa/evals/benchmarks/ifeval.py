@@ -19,6 +19,7 @@ from langchain_moa.evals.benchmarks.ifeval_instructions import check_known, foll
 from langchain_moa.evals.benchmarks.ifeval_text import check_installed
 from langchain_moa.evals.datasets.downloads import DataFile, fetch
 from langchain_moa.evals.datasets.jsonl import read_rows, write_rows
+from langchain_moa.evals.failures import failed_judgment
 from langchain_moa.evals.statistics.mean_metric import MeanMetric, means_by, scores_by_question
 from langchain_moa.evals.statistics.metric_warnings import part_of_the_questions, unscored
 from langchain_moa.evals.types import Answer, JudgeCall, Judgment, Question
@@ -67,6 +68,7 @@ class IFEval:
             check_known(row["instruction_id_list"], path=path, line=line)
         self.questions: Sequence[Question] = tuple(_question(row) for _, row in rows)
         self.fingerprint = hashlib.sha256(f"{INPUT_DATA.sha256}{_CHECKS}".encode()).hexdigest()
+        self._by_id = {question.id: question for question in self.questions}
         self._by_prompt = {_prompt(question): question for question in self.questions}
 
     def judge(self, question: Question, answer: Answer) -> Sequence[JudgeCall | Judgment]:
@@ -84,6 +86,11 @@ class IFEval:
         fields = {"strict": strict, "loose": loose}
         return [Judgment(question=question.id, system=answer.system, score=float(all(strict)), fields=fields)]
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the score 0: no instruction is followed."""
+        wrong = [False] * len(self._by_id[answer.question].fields["instructions"])
+        return [failed_judgment(answer, 0, fields={"strict": wrong, "loose": wrong})]
+
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> MeanMetric:
         """Return the accuracy by prompt (the main score) and by instruction, strict and loose, in percent."""
         verdicts = {judgment.question: judgment.fields for judgment in judgments if judgment.score is not None}
@@ -95,6 +102,7 @@ class IFEval:
         return MeanMetric(
             scores_by_question(self.questions, judgments, scale=100),
             name="prompts, strict",
+            bounds=(0, 100),
             figures={
                 "instructions, strict": _percent(value for _, value in strict),
                 "prompts, loose": _percent(map(all, loose)),

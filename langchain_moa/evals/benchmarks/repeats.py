@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
-from langchain_moa.evals.types import Answer, Benchmark, JudgeCall, Judgment, Metric, Question
+from langchain_moa.evals.types import Answer, Benchmark, Bounds, JudgeCall, Judgment, Metric, Question
 
 _Item = TypeVar("_Item", Answer, Judgment)
 
@@ -58,6 +58,12 @@ class RepeatedBenchmark:
         verdicts = self._benchmark.judge(original, replace(answer, question=original.id))
         return [replace(one, question=question.id) if isinstance(one, Judgment) else one for one in verdicts]
 
+    def unanswered(self, answer: Answer) -> Sequence[Judgment]:
+        """Return the judgments of a failed answer, as for the original question."""
+        _, original = self._originals[answer.question]
+        judgments = self._benchmark.unanswered(replace(answer, question=original.id))
+        return [replace(judgment, question=answer.question) for judgment in judgments]
+
     def metric(self, answers: Sequence[Answer], judgments: Sequence[Judgment]) -> RepeatedMetric:
         """Return one system's mean metric over the repeats."""
         metrics = [
@@ -100,6 +106,9 @@ class RepeatedMetric:
         self._metrics = metrics
         self._positions = [{question: i for i, question in enumerate(metric.questions)} for metric in metrics]
         scored = {question for positions in self._positions for question in positions}
+        bounds = [metric.bounds for metric in metrics if metric.bounds]
+        widest = (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else None
+        self.bounds: Bounds | None = widest if len(bounds) == len(metrics) else None
         self.questions: Sequence[str] = tuple(question for question in order if question in scored)
         self.figures: Mapping[str, float] = _means([metric.figures for metric in metrics])
         names = dict.fromkeys(name for metric in metrics for name in metric.breakdowns)

@@ -102,6 +102,14 @@ def test_accuracy_is_by_prompt_and_by_instruction_strict_and_loose(load):
     assert metric.breakdowns["group"] == {"length_constraints": 100, "punctuation": 0, "startend": 0}
 
 
+def test_a_failed_answer_follows_no_instruction_where_failures_are_wrong(load):
+    bench = load()
+    failed = Answer(question="7", system="model", error="timeout")
+    assert bench.judge(bench.questions[0], failed) == ()
+    metric = bench.metric([failed], bench.unanswered(failed))
+    assert (metric.score(), metric.figures["instructions, loose"]) == (0, 0)
+
+
 def test_a_part_of_the_prompts_is_marked_as_such(load):
     bench = load()
     answers = answers_of("one two")

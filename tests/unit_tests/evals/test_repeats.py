@@ -56,6 +56,15 @@ def test_a_repeat_that_failed_leaves_the_others(task):
     assert [metric.score([position]) for position in (0, 1)] == [100, 50]
 
 
+def test_a_failed_repeat_counts_as_wrong_for_its_question(task):
+    bench = with_repeats(Task(task), 2)
+    right = Answer(question="0", system="s", texts=("0",))
+    failed = Answer(question="0@2", system="s", error="timeout")
+    judgments = [*bench.judge(bench.questions[0], right), *bench.unanswered(failed)]
+    metric = bench.metric([right, failed], judgments)
+    assert (metric.score(), metric.bounds) == (50, (0, 100))
+
+
 def test_a_sample_has_questions_with_all_their_repeats(task):
     bench = Task(task)
     few = sample(bench.questions, 2, seed=1)
