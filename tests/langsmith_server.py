@@ -1,4 +1,4 @@
-"""A LangSmith on loopback that takes what the real client posts, for tests.
+"""A LangSmith on loopback that takes what the real client posts, and serves datasets, for tests.
 
 Example:
     with LangSmithServer() as server:
@@ -13,8 +13,11 @@ from __future__ import annotations
 import json
 import re
 import threading
+import uuid
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 import zstandard
 
@@ -36,12 +39,17 @@ Run = dict[str, Any]
 
 
 class LangSmithServer:
-    """Serve `/info` and `/runs/multipart` from a thread of its own, and keep the runs."""
+    """Serve `/info`, `/runs/multipart`, datasets and experiments from a thread of its own, and keep what is posted."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
         self.begun: list[str] = []
         """The ids of the runs, once for each time that one was posted."""
+        self.datasets: dict[str, list[dict[str, Any]]] = {}
+        """The examples of each dataset, by its name; `add_dataset` adds one."""
+        self.experiments: list[dict[str, Any]] = []
+        """What was posted to `/sessions`."""
+        self.feedback: list[dict[str, Any]] = []
         self.posted: list[bytes] = []
         """The bodies, decompressed."""
         self.encodings: set[str | None] = set()
@@ -62,6 +70,33 @@ class LangSmithServer:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+
+    def add_dataset(self, name: str, examples: list[tuple[dict[str, Any], dict[str, Any] | None]]) -> list[str]:
+        """Add a dataset of (inputs, outputs), and return its examples' ids."""
+        ids = [str(uuid.uuid4()) for _ in examples]
+        self.datasets[name] = [
+            {"id": one, "dataset_id": self.id_of(name), "inputs": inputs, "outputs": outputs}
+            for one, (inputs, outputs) in zip(ids, examples, strict=True)
+        ]
+        return ids
+
+    @staticmethod
+    def id_of(dataset: str) -> str:
+        """Return a dataset's id."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, dataset))
+
+    def find(self, path: str) -> Any:
+        """Return what is at a path: the server's description, a dataset, a page of its examples."""
+        url = urlsplit(path)
+        asked = {name: values[0] for name, values in parse_qs(url.query).items()}
+        if url.path == "/datasets":
+            names = [name for name in self.datasets if name == asked["name"]]
+            return [{"id": self.id_of(name), "name": name, "created_at": _now()} for name in names]
+        if url.path == "/examples":
+            (examples,) = [rows for name, rows in self.datasets.items() if self.id_of(name) == asked["dataset"]]
+            start = int(asked["offset"])
+            return examples[start : start + int(asked["limit"])]
+        return INFO if url.path == "/info" else {}
 
     def roots(self) -> list[Run]:
         """Return the runs without a parent."""
@@ -93,6 +128,9 @@ class LangSmithServer:
         for part in body.split(f"--{boundary}".encode())[1:-1]:
             head, _, content = part.partition(b"\r\n\r\n")
             operation, run_id, *field = re.search(rb'name="([^"]+)"', head)[1].decode().split(".")
+            if operation == "feedback":
+                self.feedback.append(json.loads(content))
+                continue
             assert operation in ("post", "patch"), operation
             if (operation, field) == ("post", []):
                 self.begun.append(run_id)
@@ -105,11 +143,15 @@ class _Handler(BaseHTTPRequestHandler):
     langsmith: LangSmithServer
 
     def do_GET(self) -> None:
-        self._reply(200, INFO if self.path == "/info" else {})
+        self._reply(200, self.langsmith.find(self.path))
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.langsmith.keys.add(self.headers["X-Api-Key"])
+        if self.path == "/sessions":
+            self.langsmith.experiments.append(json.loads(body))
+            self._reply(200, {"tenant_id": str(uuid.uuid4()), **self.langsmith.experiments[-1]})
+            return
         try:
             assert self.path == "/runs/multipart", self.path
             self.langsmith.take(body, self.headers["Content-Encoding"], self.headers["Content-Type"])
@@ -127,3 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

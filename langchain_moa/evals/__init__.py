@@ -1,4 +1,4 @@
-"""Evaluate any chat model on AlpacaEval 2, MT-Bench, FLASK or your own task, with cost and latency.
+"""Evaluate any chat model on AlpacaEval 2, MT-Bench, FLASK, IFEval or your own task, with its cost.
 
 Import the public names from here; the modules below are internal.
 
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_moa.evals.benchmarks.alpaca_eval import AlpacaEval
     from langchain_moa.evals.benchmarks.flask import FLASK
+    from langchain_moa.evals.benchmarks.ifeval import IFEval
     from langchain_moa.evals.benchmarks.loading import load_benchmark
     from langchain_moa.evals.benchmarks.mt_bench import MTBench
     from langchain_moa.evals.benchmarks.sampling import sample
@@ -55,6 +56,7 @@ _MODULES = {
     "Answer": "types",
     "Benchmark": "types",
     "Estimate": "running.estimate",
+    "IFEval": "benchmarks.ifeval",
     "JudgeCall": "types",
     "Judgment": "types",
     "MTBench": "benchmarks.mt_bench",
@@ -80,6 +82,7 @@ __all__ = [
     "Answer",
     "Benchmark",
     "Estimate",
+    "IFEval",
     "JudgeCall",
     "Judgment",
     "MTBench",

@@ -29,6 +29,9 @@ class Question:
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Data the benchmark needs for judging, such as category, reference answer or skills. JSON-serializable."""
 
+    repeat_of: str = ""
+    """Id of the question that this one repeats. Empty: it is no repeat."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:

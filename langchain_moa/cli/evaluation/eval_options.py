@@ -28,7 +28,23 @@ Bench = Annotated[
     typer.Option(
         "--bench",
         metavar="BENCHMARK",
-        help="alpaca_eval, mt_bench, flask, or the path of your own task (JSON Lines); repeatable.",
+        help="alpaca_eval, mt_bench, flask, ifeval, or the path of your own task (JSON Lines); repeatable.",
+    ),
+]
+BenchOrNone = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bench",
+        metavar="BENCHMARK",
+        help="alpaca_eval, mt_bench, flask, ifeval, or the path of your own task (JSON Lines); repeatable.",
+    ),
+]
+LangSmith = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATASET",
+        help="A dataset in LangSmith as a task of your own: its examples are read, and each system's results are "
+        "written as an experiment. Takes LANGSMITH_API_KEY and LANGSMITH_ENDPOINT.",
     ),
 ]
 Systems = Annotated[
@@ -109,6 +125,14 @@ Detect = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Number of questions, sampled at random; marked as partial.")]
+Repeats = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="How often each question is asked, of which scores are means; errors are clustered by question. Give the "
+        "same number to `judge` and `report`.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Random seed of the sample of questions.")]
 Concurrency = Annotated[
     int, typer.Option(min=1, help="Questions asked at the same time. 1 measures the latency that a single user sees.")

@@ -30,6 +30,7 @@ class Evaluation:
     judge_mode: JudgeMode = "logprobs"
     limit: int | None = None
     seed: int = 0
+    repeats: int = 1
 
     def benchmarks(self) -> list[Benchmark]:
         """Return the benchmarks for answering, without graders.
@@ -39,9 +40,13 @@ class Evaluation:
             DatasetError: A benchmark's file is missing or can't be downloaded.
         """
         from langchain_moa.evals.benchmarks.loading import load_benchmark
+        from langchain_moa.evals.benchmarks.repeats import with_repeats
         from langchain_moa.evals.graders.grader import Ungraded
 
-        benchmarks = [load_benchmark(spec, grader=Ungraded()) for spec in self.bench]
+        if self.repeats > 1 and self.grader == _PAIRWISE:
+            msg = "--repeats can't be combined with --grader pairwise: the baseline has one answer to compare with."
+            raise ValueError(msg)
+        benchmarks = [with_repeats(load_benchmark(spec, grader=Ungraded()), self.repeats) for spec in self.bench]
         if twice := find_twice([benchmark.name for benchmark in benchmarks]):
             msg = f"Two benchmarks are named {twice!r}: a task is named after its file; rename one of the files."
             raise ValueError(msg)
@@ -73,8 +78,10 @@ class Evaluation:
 
     def needs_judge(self, benchmark: Benchmark, *, system: str | None = None) -> bool:
         """Whether a benchmark needs a judge, for a certain system if one is given."""
-        from langchain_moa.evals.benchmarks.loading import PUBLISHED
+        from langchain_moa.evals.benchmarks.loading import PUBLISHED, UNJUDGED
 
+        if benchmark.name in UNJUDGED:
+            return False
         # Comparing the baseline with itself is a tie without a call.
         is_compared = self.grader == _PAIRWISE and (system is None or system != self.baseline)
         return benchmark.name in PUBLISHED or is_compared
@@ -100,10 +107,12 @@ class Evaluation:
 
     def _graded(self, benchmark: Benchmark, spec: str) -> Benchmark:
         from langchain_moa.evals.benchmarks.loading import PUBLISHED, load_benchmark
+        from langchain_moa.evals.benchmarks.repeats import with_repeats
         from langchain_moa.evals.graders.pairwise import Pairwise
 
         if self.grader != _PAIRWISE or spec in PUBLISHED:
-            return load_benchmark(spec, grader=self.grader, judge_mode=self.judge_mode)
+            graded = load_benchmark(spec, grader=self.grader, judge_mode=self.judge_mode)
+            return with_repeats(graded, self.repeats)
         if self.baseline is None:
             raise ValueError(_NO_BASELINE)
         self.systems(benchmark, [self.baseline])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from langchain_moa.evals.report.tables import Table as Cells
 from langchain_moa.evals.report.tables import correction, heading, sentence, tables
 
 if TYPE_CHECKING:
+    from langchain_moa.evals.report.answer_details import QuestionDetails
     from langchain_moa.evals.report.report import Report
 
 _MARKS = {
@@ -29,10 +31,16 @@ _MARKS = {
 }
 
 
-def publish(folder: Path, report: Report) -> None:
-    """Print a report, and write it as `report.json`, `.csv`, `.md` and `.html` into a folder."""
+def publish(folder: Path, report: Report, details: Sequence[QuestionDetails] = ()) -> None:
+    """Print a report, and write it as `report.json`, `.csv`, `.md` and `.html` into a folder.
+
+    Args:
+        folder: The folder.
+        report: The report.
+        details: The questions that the page shows with all answers. Default: none.
+    """
     print_report(Console(), report)
-    write_report(folder, report)
+    write_report(folder, report, details)
     typer.echo(f"Report written to {folder / 'report.html'}, and next to it as .json, .csv and .md.", err=True)
 
 
@@ -55,7 +63,7 @@ def print_report(console: Console, report: Report) -> None:
         console.print(_item("!", "yellow", warning))
 
 
-def write_report(folder: Path, report: Report) -> None:
+def write_report(folder: Path, report: Report, details: Sequence[QuestionDetails]) -> None:
     """Write `report.json`, `.csv`, `.md` and `.html` into a folder."""
     from langchain_moa.evals.report.html_page import to_html
     from langchain_moa.evals.results.journal import write_whole
@@ -64,7 +72,7 @@ def write_report(folder: Path, report: Report) -> None:
         "json": report.to_json(),
         "csv": report.to_csv(),
         "md": report.to_markdown(),
-        "html": to_html(report),
+        "html": to_html(report, details),
     }
     for ending, content in contents.items():
         # Half an emoji, which some tokenizers send, is no UTF-8.

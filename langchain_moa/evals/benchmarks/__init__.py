@@ -1,1 +1,1 @@
-"""The benchmarks: AlpacaEval 2, MT-Bench, FLASK, and a task of one's own."""
+"""The benchmarks: AlpacaEval 2, MT-Bench, FLASK, IFEval, and a task of one's own."""

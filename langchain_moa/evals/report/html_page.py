@@ -9,7 +9,6 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from string import Template
 from textwrap import wrap
 from typing import Any
@@ -21,7 +20,10 @@ except ImportError as error:
     msg = 'The page needs plotly: pip install "langchain-moa[evals]"'
     raise ImportError(msg) from error
 
+from langchain_moa.evals.report.answer_details import QuestionDetails
+from langchain_moa.evals.report.answers_section import answers_section
 from langchain_moa.evals.report.findings import Findings, SystemReport
+from langchain_moa.evals.report.resources import resource
 from langchain_moa.evals.report.tables import Table, correction, dollars, heading, interval, number, sentence, tables
 
 # Each is at least 3:1 against both a white and a dark page (WCAG 2.2, 1.4.11). The symbols tell the systems apart too.
@@ -57,8 +59,14 @@ class _Picture:
     kind: str = "plot"
 
 
-def to_html(report: Findings) -> str:
-    """Return the report as an HTML page of about 5 MB, which includes plotly's JavaScript."""
+def to_html(report: Findings, details: Sequence[QuestionDetails] = ()) -> str:
+    """Return the report as an HTML page of about 5 MB, which includes plotly's JavaScript.
+
+    Args:
+        report: The report.
+        details: The questions to show with all answers; `answer_details` returns them. They are compressed to about a
+            third. Default: none.
+    """
     pictures = [
         _against(report, "cost", "USD for 100 items", [row.spending.usd_per_100 for row in report.systems]),
         _against(
@@ -67,19 +75,21 @@ def to_html(report: Findings) -> str:
         *_radars(report),
     ]
     figures = [picture.figure.to_plotly_json() for picture in pictures if picture.figure]
-    plotly, draw = get_plotlyjs(), _resource("page.js")
-    return Template(_resource("page.html")).substitute(
+    plotly, draw, browse = get_plotlyjs(), resource("page.js"), resource("answers.js")
+    return Template(resource("page.html")).substitute(
         title=escape(f"{report.benchmark}: is it worth it?"),
         about=escape(heading(report)),
-        policy=escape(_policy(plotly, draw)),
+        policy=escape(_policy(plotly, draw, browse)),
         verdicts=_verdicts(report),
         warnings=_section("Warnings", "warnings", [f"<li>{escape(warning)}</li>" for warning in report.warnings]),
         figures="\n".join(_figure(picture, report.systems) for picture in pictures),
         tables="\n".join(map(_table, tables(report))),
+        answers=answers_section(details, [row.system for row in report.systems]),
         # "</script>" in a text would end the element.
         data=json.dumps(figures, allow_nan=False).replace("<", "\\u003c"),
         plotly=plotly,
         draw=draw,
+        browse=browse,
     )
 
 
@@ -269,14 +279,13 @@ def _table(table: Table) -> str:
         for first, *cells in table.rows
     )
     table_html = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
-    return f'<section>\n<h2>{escape(table.title)}</h2>\n<div class="wide">{table_html}</div>\n</section>'
+    title = escape(table.title)
+    # Where it scrolls, the keyboard must be able to.
+    box = f'<div class="wide" role="group" aria-label="{title}" tabindex="0">{table_html}</div>'
+    return f"<section>\n<h2>{title}</h2>\n{box}\n</section>"
 
 
 def _policy(*scripts: str) -> str:
     """Return a content security policy that allows only these scripts and no requests."""
     hashes = [f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts]
     return f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; img-src data: blob:"
-
-
-def _resource(name: str) -> str:
-    return files("langchain_moa.evals.report").joinpath(name).read_text(encoding="utf-8")

@@ -293,7 +293,10 @@ def test_the_judge_that_also_answers_is_warned_of(serve, folder):
         (["--bench", "mt_bench"], "'mt_bench' needs a judge: pass one with --judge."),
         (["--bench", "sums.jsonl", "--grader", "pairwise", "--judge", "openai:j"], "--baseline NAME"),
         (["--bench", "sums.jsonl", "--baseline", "z"], "baseline 'z' is not one of the systems: choose from a."),
-        (["--bench", "arena"], "Benchmark 'arena' is unknown; choose from alpaca_eval, mt_bench, flask, or give"),
+        (
+            ["--bench", "arena"],
+            "Benchmark 'arena' is unknown; choose from alpaca_eval, mt_bench, flask, ifeval,",
+        ),
         (["--bench", "none.jsonl"], "none.jsonl"),
         (["--bench", "sums.jsonl", "--grader", "magic"], "magic"),
         (["--bench", "sums.jsonl", "--grader", "choice"], "Question 'q1'"),

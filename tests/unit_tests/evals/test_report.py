@@ -390,7 +390,7 @@ def test_the_page_holds_no_markup_of_a_name():
     name = "</script><img src=x onerror=alert(1)>"
     page = to_html(report_of({name: make_run(name, noisy_scores(6)), "ok": make_run("ok", noisy_scores(6), calls=2)}))
     assert "<img" not in page.partition("Plotly")[0]
-    assert page.count("</script>") == 3
+    assert page.count("</script>") == 4
 
 
 def test_the_page_says_what_it_can_not_draw():

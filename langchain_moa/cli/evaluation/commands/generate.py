@@ -13,6 +13,7 @@ def generate(
     system: options.Systems,
     out: options.Out = options.OUT,
     limit: options.Limit = None,
+    repeats: options.Repeats = 1,
     seed: options.Seed = 0,
     concurrency: options.Concurrency = options.CONCURRENCY,
     overwrite: options.Overwrite = False,
@@ -26,7 +27,7 @@ def generate(
     from langchain_moa.cli.evaluation.progress import end, open_view
     from langchain_moa.cli.evaluation.system_specs import resolve_all
 
-    evaluation = Evaluation(bench=bench, out=out, limit=limit, seed=seed)
+    evaluation = Evaluation(bench=bench, out=out, limit=limit, seed=seed, repeats=repeats)
     benchmarks, systems = evaluation.benchmarks(), resolve_all(system)
     if dry_run:
         show_estimates(evaluation, benchmarks, systems, judged=False)

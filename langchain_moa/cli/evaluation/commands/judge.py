@@ -17,6 +17,7 @@ def judge(
     baseline: options.Baseline = None,
     judge_mode: options.JudgeModeOption = options.JudgeMode.LOGPROBS,
     limit: options.Limit = None,
+    repeats: options.Repeats = 1,
     seed: options.Seed = 0,
     judge_concurrency: options.JudgeConcurrency = options.CONCURRENCY,
     overwrite: options.Overwrite = False,
@@ -36,6 +37,7 @@ def judge(
         judge_mode=judge_mode.value,
         limit=limit,
         seed=seed,
+        repeats=repeats,
     )
     with open_view() as view:
         judging = steps.judge(

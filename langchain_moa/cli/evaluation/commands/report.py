@@ -24,6 +24,7 @@ def report(
     grader: options.Grader = None,
     baseline: options.Baseline = None,
     limit: options.Limit = None,
+    repeats: options.Repeats = 1,
     seed: options.Seed = 0,
     prices: options.PricesOption = None,
     failures: options.FailuresOption = options.Failures.WRONG,
@@ -33,7 +34,9 @@ def report(
     """Report scores, costs and latencies: on the terminal, and as report.json, .csv, .md and .html in DIR."""
     from langchain_moa.cli.evaluation.evaluation import Evaluation
 
-    evaluation = Evaluation(bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed)
+    evaluation = Evaluation(
+        bench=bench, out=out, grader=grader, baseline=baseline, limit=limit, seed=seed, repeats=repeats
+    )
     for benchmark in evaluation.graded_benchmarks():
         systems = evaluation.systems(benchmark, evaluation.with_baseline(system))
         report_on(evaluation, benchmark, systems, judge=judge, prices=prices, failures=failures.value, detect=detect)
@@ -73,6 +76,7 @@ def report_on(
     from langchain_moa.cli.evaluation.progress import working
     from langchain_moa.cli.evaluation.report_output import publish
     from langchain_moa.cli.evaluation.stored_results import judge_name, judged, sample_warnings
+    from langchain_moa.evals.report.answer_details import answer_details
     from langchain_moa.evals.report.make_report import make_report
 
     name = judge_name(evaluation, benchmark, systems, judge)
@@ -81,16 +85,18 @@ def report_on(
         answers, judgments, noticed = judged(evaluation, benchmark, system, name)
         runs[system] = (answers, judgments)
         warnings += noticed
+    known_prices = load_prices(prices)
     with working(f"{benchmark.name}: computing the intervals"):
         report = make_report(
             benchmark,
             runs,
             judge=name if evaluation.needs_judge(benchmark) else None,
-            prices=load_prices(prices),
+            prices=known_prices,
             baseline=evaluation.baseline,
             equal=controls_of(systems),
             failures=failures,
             detect=detect,
             warnings=warnings,
         )
-    publish(evaluation.out / benchmark.name, report)
+    details = answer_details(benchmark, runs, report, prices=known_prices)
+    publish(evaluation.out / benchmark.name, report, details)

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 def run(
-    bench: options.Bench,
     system: options.Systems,
+    bench: options.BenchOrNone = None,
+    langsmith: options.LangSmith = None,
     judge: options.Judge = None,
     out: options.Out = options.OUT,
     grader: options.Grader = None,
     baseline: options.Baseline = None,
     judge_mode: options.JudgeModeOption = options.JudgeMode.LOGPROBS,
     limit: options.Limit = None,
+    repeats: options.Repeats = 1,
     seed: options.Seed = 0,
     concurrency: options.Concurrency = options.CONCURRENCY,
     judge_concurrency: options.JudgeConcurrency = options.CONCURRENCY,
@@ -43,18 +45,23 @@ def run(
     from langchain_moa.cli.evaluation.dry_run import show_estimates
     from langchain_moa.cli.evaluation.evaluation import Evaluation
     from langchain_moa.cli.evaluation.foreseen_power import show_power
+    from langchain_moa.cli.evaluation.langsmith_runs import LangSmithDataset
     from langchain_moa.cli.evaluation.progress import end
     from langchain_moa.cli.evaluation.system_specs import resolve, resolve_all
     from langchain_moa.evals.running.judge_answers import NO_JUDGE
 
+    if not bench and not langsmith:
+        raise ValueError("There is nothing to ask: name a benchmark with --bench, or a dataset with --langsmith.")
+    dataset = LangSmithDataset.read(langsmith, out) if langsmith else None
     evaluation = Evaluation(
-        bench=bench,
+        bench=[*(bench or ()), *([str(dataset.path)] if dataset else ())],
         out=out,
         grader=grader,
         baseline=baseline,
         judge_mode=judge_mode.value,
         limit=limit,
         seed=seed,
+        repeats=repeats,
     )
     systems = resolve_all(system)
     names = [system.name for system in systems]
@@ -96,6 +103,8 @@ def run(
             failures=failures.value,
             detect=detect,
         )
+    if dataset:
+        dataset.write(evaluation, names, judge_name)
     end(answers=answers, judgments=judgments)
 
 
