@@ -105,6 +105,25 @@ class Evaluation:
         elif self.baseline is None:
             raise ValueError(_NO_BASELINE)
 
+    def check_systems(
+        self, benchmarks: Sequence[Benchmark], systems: Sequence[System], *, judge: System | None = None
+    ) -> None:
+        """Build every model as it will be asked, so that what is wrong with one shows before the first call.
+
+        Raises:
+            ValueError: A name can't be a file's, a provider is unknown, a key is missing, or options don't fit.
+            ImportError: A provider's package is missing.
+        """
+        for benchmark in benchmarks:
+            for system in systems:
+                store = self.store(benchmark, system.name)
+                for question in self.questions(benchmark):
+                    system.model(question.decoding)
+                if judge:
+                    store.judgment_journal(judge.name)
+        if judge:
+            judge.model({})
+
     def _graded(self, benchmark: Benchmark, spec: str) -> Benchmark:
         from langchain_moa.evals.benchmarks.loading import PUBLISHED, load_benchmark
         from langchain_moa.evals.benchmarks.repeats import with_repeats

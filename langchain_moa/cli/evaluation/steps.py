@@ -29,10 +29,7 @@ async def generate(
     """
     from langchain_moa.evals.running.generate_answers import generate_answers
 
-    for benchmark in benchmarks:
-        for system in systems:
-            for question in evaluation.questions(benchmark):
-                system.model(question.decoding)  # raises configuration errors of any system before the first call
+    evaluation.check_systems(benchmarks, systems)
     failed = 0
     for benchmark in benchmarks:
         questions = evaluation.questions(benchmark)

@@ -89,7 +89,6 @@ def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
         # With the references, `leave-one-out` needs only the aggregator's calls.
         return ChatMoA(model=spec, include_references=True, **decoding)
 
-    samples = lineup.samples
     proposers = [repr(proposer) for proposer in lineup.proposers]
     return System(
         name=name,
@@ -98,8 +97,6 @@ def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
         ),
         build=build,
         spec=spec,
-        calls=lineup.calls,
-        passages=samples * samples * (lineup.rounds - 1) + samples,
     )
 
 

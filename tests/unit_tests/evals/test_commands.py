@@ -185,6 +185,50 @@ def test_a_dry_run_tells_what_the_questions_can_show_from_what_is_measured_so_fa
     assert "from b and a on 6 questions so far, SD 40.82" in result.stdout
 
 
+FACTORIES = """
+from langchain_moa import ChatMoA, Proposer
+
+one = "openai:one"
+
+def mixture():
+    inner = ChatMoA(proposers=[one, one], aggregator=one, rounds=2)
+    return ChatMoA(proposers=[Proposer(model=one, samples=3), inner], aggregator=one)
+
+def analyzed():
+    return ChatMoA(proposers=[one, one], aggregator=one, aggregation="analyze")
+"""
+
+
+def test_a_dry_run_counts_what_a_factory_builds_as_the_run_does(serve, folder):
+    serve()
+    (folder / "factories_c.py").write_text(FACTORIES)
+    args = ["--limit", "2", "--system", "nested=factories_c:mixture", "--system", "analyzed=factories_c:analyzed"]
+    foreseen = [line.split("\t")[3] for line in run(*args, "--dry-run").stdout.splitlines()[1:]]
+    assert foreseen == [str(2 * (3 + 5 + 1)), str(2 * (2 + 2)), "26"]
+    run(*args)
+    for name, calls in (("nested", 9), ("analyzed", 4)):
+        answers = (folder / f"moa-eval/sums/{name}/outputs.jsonl").read_text().splitlines()
+        assert [json.loads(answer)["calls"] for answer in answers] == [calls] * 2
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--system", "a/b=openai:c"], "'a/b' is not a valid file name"),
+        (["--system", "a=openai:c", "--prices", "none.json"], "none.json"),
+        (["--system", "a=nobody:c"], "nobody"),
+        (["--system", "a=openai:c", "--judge", "a/b=openai:j"], "'a/b' is not a valid file name"),
+        (["--system", "a=openai:c", "--judge", "nobody:j"], "nobody"),
+    ],
+)
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_dry_run_refuses_what_the_run_refuses(serve, folder, args, message, dry):
+    server = serve()
+    assert message in error_of("run", "--bench", "sums.jsonl", "--grader", "numeric", *args, *dry)
+    assert server.requests == []
+    assert not (folder / "moa-eval").exists()
+
+
 # -- Judging and reporting --------------------------------------------------------------------------------------------
 
 
