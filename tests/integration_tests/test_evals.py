@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from time import sleep
 from urllib.request import urlopen
 
 import pytest
@@ -193,6 +194,37 @@ def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_give
     assert len(at_once) == 6 + 18 + 12
     assert without_times(folder / "out") == without_times(folder / "uninterrupted")
     assert [row["question"] for row in lines(folder / "out/sums/moa/outputs.jsonl")] == [row["id"] for row in TASK]
+
+
+def test_killed_it_asks_no_proposer_again_that_had_answered_a_question_that_is_not_finished(folder):
+    gate, is_held = threading.Event(), True
+    proposals = folder / "out/sums/moa/calls.jsonl"
+    command = ["generate", "--bench", "sums.jsonl", "--system", "moa=models:mixture", "--concurrency", "1"]
+
+    def reply(body):
+        return Reply(text=answer(body), gate=gate if is_held and is_second_systems_answer(body) else None)
+
+    with OpenAIServer(reply, models=["a", "b"]) as server:
+        process = start(folder, server, *command, "--out", "out")
+        server.wait_for(lambda: any(map(is_second_systems_answer, server.requests)), timeout=280)
+        # Two questions are done, with three calls each; of the third one the first proposer has answered.
+        while len(lines(proposals)) < 7:
+            sleep(0.01)
+        process.kill()
+        process.communicate()
+        settle(server)
+        is_held = False
+        gate.set()
+        moa_eval(folder, server, *command, "--out", "out")
+        asked = Counter(map(request_of, server.requests))
+        server.reset()
+        moa_eval(folder, server, *command, "--out", "uninterrupted")
+        at_once = Counter(map(request_of, server.requests))
+    twice = asked - at_once
+    assert [json.loads(request)[0] for request in twice.elements()] == ["b"]
+    assert not at_once - asked
+    assert without_times(folder / "out") == without_times(folder / "uninterrupted")
+    assert not proposals.exists()
 
 
 def test_interrupted_it_says_that_the_same_command_goes_on(folder):

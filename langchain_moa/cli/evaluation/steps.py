@@ -27,6 +27,7 @@ async def generate(
     Returns:
         Number of failed answers.
     """
+    from langchain_moa.cli.evaluation.kept_systems import with_kept_calls
     from langchain_moa.evals.running.generate_answers import generate_answers
 
     evaluation.check_systems(benchmarks, systems)
@@ -37,7 +38,7 @@ async def generate(
             tick = view.begin(f"{benchmark.name} · {system.name} · answers", len(questions))
             answers = await generate_answers(
                 benchmark,
-                system,
+                with_kept_calls(system),
                 evaluation.store(benchmark, system.name),
                 questions=questions,
                 concurrency=concurrency,

@@ -156,6 +156,11 @@ class Store:
         write_whole(self.path / "manifest.json", f"{content}\n".encode())
 
     @property
+    def calls(self) -> Path:
+        """The file of the calls that came back for answers that are not finished."""
+        return self.path / "calls.jsonl"
+
+    @property
     def _outputs(self) -> Path:
         return self.path / "outputs.jsonl"
 
