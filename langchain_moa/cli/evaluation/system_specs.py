@@ -36,7 +36,12 @@ def split_name(option: str) -> tuple[str, str]:
     if equals:
         msg = f"{option!r} is not of the form NAME=SPEC."
         raise typer.BadParameter(msg)
-    return re.sub(r"[^\w.+-]+", "-", option, flags=re.ASCII).strip("-."), option
+    return as_name(option), option
+
+
+def as_name(text: str) -> str:
+    """Return a text with what the name of a system or a file can't have replaced by dashes."""
+    return re.sub(r"[^\w.+-]+", "-", text, flags=re.ASCII).strip("-.")
 
 
 def resolve(option: str) -> System:

@@ -368,6 +368,27 @@ def test_nothing_to_judge_or_report_is_said(folder):
     assert "No answers of 'x'" in error_of("report", "--bench", "sums.jsonl", "--system", "x")
 
 
+def test_what_is_damaged_is_said_and_asked_for_again(serve, folder):
+    server = serve()
+    args = ["--system", "x=openai:c"]
+    run(*args)
+    path = folder / "moa-eval/sums/x/outputs.jsonl"
+    path.write_bytes(b"\x00garbage\n" + path.read_bytes().partition(b"\n")[2])
+    server.reset()
+    result = run(*args)
+    assert "outputs.jsonl', line 1 is damaged (" in result.stderr
+    assert len(server.requests) == 1
+    assert (folder / "moa-eval/sums/x/outputs.jsonl.damaged").read_bytes() == b"\x00garbage\n"
+    assert "damaged" not in moa_eval("report", "--bench", "sums.jsonl", "--grader", "numeric").stderr
+
+
+def test_a_name_in_a_published_file_that_no_file_can_have_is_rewritten(folder):
+    (folder / "published.jsonl").write_text('{"id": "q1", "system": "gpt-3.5-turbo:20230327", "output": "2"}\n')
+    assert (
+        moa_eval("import", "published.jsonl", "--bench", "sums.jsonl").stdout == "gpt-3.5-turbo-20230327: 1 answers\n"
+    )
+
+
 def test_judgments_are_discarded_only_when_told_to_and_the_answers_stay(serve, folder):
     server = serve(lambda body: "[[9]]" if body["model"] == "judge" else "text")
     bench = ["--bench", "mt_bench", "--limit", "1"]

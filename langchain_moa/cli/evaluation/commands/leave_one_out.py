@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from langchain_moa.cli.evaluation import eval_options as options
 from langchain_moa.cli.evaluation.evaluation import Evaluation
+from langchain_moa.cli.evaluation.system_specs import as_name
 from langchain_moa.cli.mixture_options import Debug
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from langchain_moa.prices import Prices
 
 _FOLDER = "leave-one-out"
-_FORBIDDEN = re.compile(r"[^\w.+-]+", re.ASCII)
-"""Characters that are not allowed in the name of a system or folder."""
-
 _REUSED = "Answers were re-aggregated from cached references; differences include the randomness of the aggregator."
 _LAYERS = "The mixture has {} layers: a proposer is left out of the last layer only."
 _SYSTEM = typer.Option(metavar="NAME=SPEC", help="The mixture, as given to `moa eval generate`.")
@@ -99,7 +96,7 @@ def without(system: System, cached: CachedReferences, proposer: str) -> System:
         return model.model_copy(update=update)
 
     return System(
-        name=_FORBIDDEN.sub("-", f"without-{proposer}"),
+        name=as_name(f"without-{proposer}"),
         fingerprint=key_of(system.fingerprint, cached.fingerprint, proposer),
         build=build,
         spec=f"{system.spec} without {proposer}",
