@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
-
+    from langchain_moa._models.members import Participant
     from langchain_moa.chat_models import ChatMoA
     from langchain_moa.evals.systems import System
+
+    _Taker = TypeVar("_Taker", bound=Participant)
 
 
 def with_kept_calls(system: System) -> System:
@@ -32,26 +34,19 @@ def _kept(model: Any, place: str) -> Any:
 
 
 def _kept_mixture(model: ChatMoA, place: str) -> ChatMoA:
-    from langchain_moa.proposers import Proposer
+    def kept(takers: Sequence[_Taker], role: str) -> list[_Taker]:
+        return [
+            replace(taker, model=_kept(taker.model, f"{place}/{role}/{number}")) for number, taker in enumerate(takers)
+        ]
 
     mixture = model._mixture
-    layers = [
-        [
-            Proposer(
-                model=_kept(member.model, f"{place}/{number}/{member.name}"),
-                name=member.name,
-                instructions=member.instructions,
-                timeout=member.timeout,
-            )
-            for member in members
-        ]
-        for number, members in enumerate(mixture.layers, 1)
-    ]
-    writers: list[Runnable[Any, Any]] = [
-        _kept(writer.model, f"{place}/aggregator/{number}") for number, writer in enumerate(mixture.aggregators)
-    ]
-    taking_part = {"layers": layers, "aggregator": writers[0], "fallback_aggregators": writers[1:]}
-    others = {"proposers": None, "rounds": None, "window": mixture.window}
-    # Already in the models, where the options are for models given as strings.
-    built = dict.fromkeys(("temperature", "max_tokens", "max_retries", "model_kwargs", "api_key", "base_url"))
-    return model.model_copy(update={**taking_part, **others, **built})
+    copy = model.model_copy()
+    copy._take(
+        replace(
+            mixture,
+            layers=[kept(members, f"layer {number}") for number, members in enumerate(mixture.layers, 1)],
+            aggregators=kept(mixture.aggregators, "aggregator"),
+            judges=kept(mixture.judges, "judge"),
+        )
+    )
+    return copy

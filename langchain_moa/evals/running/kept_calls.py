@@ -118,16 +118,6 @@ class KeptModel(BaseChatModel):
         return cls(bound=model, place=place, disable_streaming=True, **given)
 
     @property
-    def model_name(self) -> str | None:
-        """The model's own name."""
-        return next((name for field in ("model_name", "model") if (name := getattr(self.bound, field, None))), None)
-
-    @property
-    def max_tokens(self) -> int | None:
-        """The model's own limit."""
-        return getattr(self.bound, "max_tokens", None)
-
-    @property
     def _llm_type(self) -> str:
         return self.bound._llm_type
 
