@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,6 +143,11 @@ class Evaluation:
 
         return sample(benchmark.questions, self.limit, seed=self.seed)
 
+    def of(self, questions: Sequence[Question], *, out: Path | None = None) -> ChosenQuestions:
+        """Return the evaluation of certain questions of one benchmark, stored in another folder if one is given."""
+        options = {field.name: getattr(self, field.name) for field in fields(Evaluation)}
+        return ChosenQuestions(**{**options, "out": out or self.out}, asked=questions)
+
     def store(self, benchmark: Benchmark, system: str) -> Store:
         """Return the store of a system's results."""
         from langchain_moa.evals.results.store import Store
@@ -177,3 +182,14 @@ class Evaluation:
         """Return a system's answers to the questions, including failed ones."""
         wanted = {question.id for question in self.questions(benchmark)}
         return [answer for answer in self.store(benchmark, system).answers() if answer.question in wanted]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenQuestions(Evaluation):
+    """The evaluation of certain questions."""
+
+    asked: Sequence[Question]
+
+    def questions(self, benchmark: Benchmark) -> list[Question]:
+        """Return the questions to ask."""
+        return list(self.asked)
