@@ -295,3 +295,22 @@ def test_a_real_mixture_its_model_alone_and_self_moa_stand_side_by_side_on_every
         proposals = row["metadata"][0]["moa"]["layers"][0]
         assert [call["proposer"] for call in proposals] == ["brief", "plain"]
         assert all(call["text"] for call in proposals)
+
+
+@needs_local_model
+def test_a_search_over_the_local_models_samples_ends_in_a_line_up_that_can_be_asked(folder):
+    rows = [{"id": f"q{n}", "input": f"What is {n} + {n}?", "reference": 2 * n} for n in range(1, 9)]
+    (folder / "eight.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    model = ["--model", "small=local:smollm2-135m-instruct", "--samples", "3", "--most", "3", "--max-tokens", "16"]
+    args = ["search", "--bench", "eight.jsonl", "--grader", "contains", "--budget", "200", *model]
+    ways = ["--way", "vote", "--way", "synthesize", "--concurrency", "1"]
+    with OpenAIServer(answer) as server:
+        out, _ = moa_eval(folder, server, *args, *ways)
+        assert moa_eval(folder, server, *args, *ways)[0] == out
+    assert "Round 2: 3 line-ups" in out
+    report = json.loads((folder / "moa-eval/search/eight/report.json").read_text())
+    assert {row["system"] for row in report["systems"]} >= {"small"}
+    command = [MOA, "ask", "--config", "moa-eval/search/eight/moa.toml", "--model", "found", "What is 2 + 2?"]
+    asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.strip()

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_moa.cli.evaluation.commands import generate, import_export, judge, leave_one_out, report, run
+from langchain_moa.cli.evaluation.commands import generate, import_export, judge, leave_one_out, report, run, search
 from langchain_moa.cli.terminal.text import one_line
 
 
@@ -55,6 +55,7 @@ for _command in (
     judge.judge,
     report.report,
     leave_one_out.leave_one_out,
+    search.search,
     import_export.export,
 ):
     app.command()(_command)

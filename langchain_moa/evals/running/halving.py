@@ -56,7 +56,7 @@ async def halve(candidates: Sequence[str], attempt: Try, *, first: int, most: in
     left, rungs = list(candidates), list[Rung]()
     for count, questions in rungs_of(len(left), first=first, most=most):
         left = [name for name in candidates if name in left[:count]]
-        scores = await attempt(left, questions)
+        scores = await attempt(tuple(left), questions)
         left.sort(key=lambda name: math.inf if math.isnan(scores[name]) else -scores[name])
         rungs.append(Rung(questions=questions, scores={name: scores[name] for name in left}))
     return rungs

@@ -10,13 +10,12 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
 from itertools import combinations
 from typing import Any
 
-from langchain_core.messages import BaseMessage, messages_to_dict
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages import BaseMessage
 
+from langchain_moa.evals.running.proposals import key_of_words, sum_of_usages
 from langchain_moa.evals.types import Answer, Question
 
 Call = Mapping[str, Any]
@@ -69,7 +68,7 @@ class CachedReferences:
 
     def find(self, proposer: str, messages: Sequence[BaseMessage]) -> str | None:
         """Return a proposer's cached reference for a conversation. `None`: it gave none."""
-        calls = self.calls(self._by_words[_words(messages)])[-1]
+        calls = self.calls(self._by_words[key_of_words(messages)])[-1]
         return next((call.get("text") for call in calls if call["proposer"] == proposer), None)
 
     def groups(self, most: int) -> list[tuple[str, ...]]:
@@ -101,7 +100,9 @@ class CachedReferences:
         return replace(
             answer,
             calls=answer.calls + len(kept),
-            usage=_sum([answer.usage, *({call["model"]: call["usage"]} for call in kept if call.get("usage"))]),
+            usage=sum_of_usages(
+                [answer.usage, *({call["model"]: call["usage"]} for call in kept if call.get("usage"))]
+            ),
             seconds=None if answer.seconds is None else answer.seconds + waited,
         )
 
@@ -122,17 +123,7 @@ class CachedReferences:
                 "include_references=True, as `moa eval generate` does for line-ups."
             )
             raise ValueError(msg)
-        other = self._by_words.setdefault(_words(question.turns[0]), question.id)
+        other = self._by_words.setdefault(key_of_words(question.turns[0]), question.id)
         if other != question.id:
             msg = f"Questions {other!r} and {question.id!r} have the same text: remove one of them."
             raise ValueError(msg)
-
-
-def _words(messages: Sequence[BaseMessage]) -> str:
-    """Return a key of a conversation that does not depend on message ids."""
-    return json.dumps([(one["type"], one["data"]["content"]) for one in messages_to_dict(messages)])
-
-
-def _sum(usages: Sequence[Mapping[str, UsageMetadata]]) -> dict[str, UsageMetadata]:
-    models = dict.fromkeys(model for usage in usages for model in usage)
-    return {model: reduce(add_usage, (usage[model] for usage in usages if model in usage)) for model in models}
