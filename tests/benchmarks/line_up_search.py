@@ -2,8 +2,8 @@
 
 Four scripted models of known accuracy, whose errors share a known correlation; two writers of known skill; every subset
 of two to four members, voted, selected by, or synthesized by either writer: 55 line-ups, whose true accuracies come
-from 200,000 questions. Each run searches with `halve`, as the command does, on 2,000 other questions. The full grid asks
-every line-up every question, once with its own proposals and once with proposals that all line-ups share.
+from 200,000 questions. Each run searches with `halve`, as the command does, on 2,000 other questions. The full grid
+asks every line-up every question, once with its own proposals and once with proposals that all line-ups share.
 
     uv run python -m tests.benchmarks.line_up_search
 

@@ -203,7 +203,7 @@ def test_a_dry_run_counts_what_a_factory_builds_as_the_run_does(serve, folder):
     serve()
     (folder / "factories_c.py").write_text(FACTORIES)
     args = ["--limit", "2", "--system", "nested=factories_c:mixture", "--system", "analyzed=factories_c:analyzed"]
-    foreseen = [line.split("\t")[3] for line in run(*args, "--dry-run").stdout.splitlines()[1:]]
+    foreseen = [line.split("\t")[3] for line in run(*args, "--dry-run").stdout.splitlines()[1:4]]
     assert foreseen == [str(2 * (3 + 5 + 1)), str(2 * (2 + 2)), "26"]
     run(*args)
     for name, calls in (("nested", 9), ("analyzed", 4)):
@@ -450,7 +450,9 @@ def test_where_answers_can_not_vote_the_model_aggregates_its_samples(serve, fold
 
 def test_equal_money_needs_prices_and_a_single_model(serve, folder):
     server = serve()
-    assert "--equal-cost comes on top" in run("--system", "a=openai:a", "--equal-cost", "--dry-run").stdout
+    (folder / "prices.json").write_text('{"a": {"input": 1, "output": 1}}')
+    dry = run("--system", "a=openai:a", "--equal-cost", "--prices", "prices.json", "--dry-run")
+    assert "--equal-cost comes on top" in dry.stdout
     (folder / "mixtures_c.py").write_text(MIXTURES)
     only = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "moa=mixtures_c:mixture", "--equal-cost"]
     assert "--equal-cost needs the prices of the models" in error_of(*only)

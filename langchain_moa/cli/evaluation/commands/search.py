@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -388,15 +387,16 @@ class _Search:
         return current_judgments(answers, store, self.judge.name if self.judge else NO_JUDGE)
 
     def _scores(self, names: Sequence[str], questions: Sequence[Question]) -> dict[str, float]:
-        """Return the systems' scores on some questions. A failed answer counts 0."""
+        """Return the systems' scores on some questions. A failed answer counts as wrong."""
+        from langchain_moa.evals.failures import counted_as_wrong
+
         chosen = self.evaluation.of(questions)
         (graded,) = chosen.graded_benchmarks()
         scores = {}
         for name in names:
             answers = chosen.answers(graded, name)
-            answered = sum(answer.error is None for answer in answers)
-            score = graded.metric(answers, self._judgments(name, questions)).score() if answered else math.nan
-            scores[name] = score * answered / max(len(answers), 1)
+            judgments = counted_as_wrong(graded, answers, self._judgments(name, questions))
+            scores[name] = graded.metric(answers, judgments).score()
         return scores
 
     def _report(self, names: Sequence[str], questions: Sequence[Question]) -> Report:
