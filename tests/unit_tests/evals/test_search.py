@@ -156,6 +156,19 @@ def test_the_judges_calls_are_part_of_the_budget(search):
     assert 20 < models.count("judge") < len(models) <= 300
 
 
+def test_a_budget_in_dollars_is_kept(search):
+    (search.folder.parents[2] / "prices.json").write_text(
+        json.dumps({name: {"input": 1000, "output": 1000} for name in "ab"})
+    )
+    ways = ["--way", "synthesize", "--writer", "b", "--prices", "prices.json"]
+    search(*ways, models="ab", budget="3.5USD")
+    rows = [
+        json.loads(line) for file in search.folder.glob("*/outputs.jsonl") for line in file.read_text().splitlines()
+    ]
+    spent = sum(usage["total_tokens"] for row in rows for usage in row["usage"].values()) / 1000
+    assert 1 < spent <= 3.5
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

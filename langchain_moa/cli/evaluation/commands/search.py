@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from itertools import chain
@@ -218,8 +218,6 @@ class _Search:
     def of(
         cls, evaluation: Evaluation, models: Mapping[str, System], found: Sequence[LineUp], *, samples: int, **rest: Any
     ) -> _Search:
-        from dataclasses import replace
-
         from langchain_moa.evals.running.proposals import Proposals
 
         (benchmark,) = evaluation.benchmarks()
