@@ -121,16 +121,21 @@ class ChatMoA(MoAOptions, BaseChatModel):
     def _compile(self) -> Self:
         if "model" not in self.model_fields_set and self.is_explicit:
             self.model = "moa"
-        self._mixture = resolve_mixture(self, cache=self.cache is not False)
         self._with_lineup = lru_cache(_KEPT_LINEUPS)(lambda name: self.model_copy(update={"model": name}))
-        graph = build_graph(self._mixture, self)
+        mixture = resolve_mixture(self, cache=self.cache is not False)
         if self.profile is None:
-            self.profile = self._mixture.profile()
+            self.profile = mixture.profile()
         self._add_version("langchain-moa", _VERSION)
+        self._take(mixture)
+        return self
+
+    def _take(self, mixture: Mixture) -> None:
+        """Build the graph of the models that take part."""
+        self._mixture = mixture
+        graph = build_graph(mixture, self)
         # Without `checkpointer=False` a graph around this model would keep every proposal in its database.
         compiled = graph.compile(checkpointer=False, name="MoA")
         self._graph = compiled.with_config(recursion_limit=2 * len(graph.nodes) + 2)
-        return self
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Assign an option: it is checked as at construction, and takes effect at the next call."""

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import chain, pairwise
 from typing import Any, Self
 
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 from langchain_moa._messages.prompts import PROMPTS
-from langchain_moa._models.factory import model_name
+from langchain_moa._models.factory import model_name, unbound
 from langchain_moa._models.mixture import writers_and_judge
 from langchain_moa._runtime.ballot import Ballot
 from langchain_moa._runtime.layer_clock import needed_references
@@ -20,6 +21,9 @@ from langchain_moa.display import draw_mixture
 from langchain_moa.lineups import get_lineup
 from langchain_moa.options import AggregatorLike, MoAOptions, ProposerLike
 from langchain_moa.proposers import Aggregator, ModelSettings, Proposer
+
+Calls = tuple[int, int]
+"""The least and the most model calls that one answer takes if nothing fails."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,10 @@ class Description:
     layers: list[dict[str, int]]
     """For each layer the proposers, and how many answers each gives."""
 
+    calls_of_layers: list[list[Calls]]
+    """For each layer what each of its answers takes: more than one call if a mixture gives it."""
+
+    calls_of_writer: Calls
     aggregator: str
     fallbacks: list[str]
     judges: list[str]
@@ -63,6 +71,8 @@ class Description:
         models = [one.model if isinstance(one, ModelSettings) else one for one in everybody]
         return cls(
             layers=[_counted(layer) for layer in layers],
+            calls_of_layers=[list(chain.from_iterable(map(_calls_of_proposer, layer))) for layer in layers],
+            calls_of_writer=_calls_of(writing[0]),
             aggregator=writers[0],
             fallbacks=writers[1:],
             judges=_names(judge) if judge else [],
@@ -115,14 +125,23 @@ class Description:
             text += f", {self.options.judge_samples} verdicts"
         return f"{text}, {self.window} references at a time" if self.window else text
 
-    def calls(self) -> tuple[int, int]:
-        """Return how many model calls one answer takes if nothing fails: the least and the most of them."""
-        asked = sum(sum(layer.values()) for layer in self.layers)
-        references = sum(self.layers[-1].values()) if self.layers else 0
-        least, most = self._aggregator_calls(references)
-        return asked + least - self._spared(references), asked + most
+    def calls(self) -> Calls:
+        """The least and the most model calls of one answer if nothing fails, those of mixtures inside included."""
+        *before, last = self.calls_of_layers or [[]]
+        kept = last[: len(last) - self._spared(len(last))]
+        writing = self._aggregator_calls(len(last))
+        least = sum(calls[0] for layer in [*before, kept] for calls in layer) + writing[0] * self.calls_of_writer[0]
+        most = sum(calls[1] for layer in self.calls_of_layers for calls in layer) + writing[1] * self.calls_of_writer[1]
+        return least, most
+
+    @property
+    def passages(self) -> int:
+        """How many references the models of one answer read, all together."""
+        sizes = [len(layer) for layer in self.calls_of_layers]
+        return sum(before * after for before, after in pairwise([*sizes, 1]))
 
     def _calls(self) -> str:
+        """Return how many model calls one answer takes if nothing fails, or the least and the most of them."""
         least, most = self.calls()
         return f"{least}" if least == most else f"{least} to {most}"
 
@@ -171,6 +190,18 @@ def _counted(proposers: Sequence[ProposerLike]) -> dict[str, int]:
         else:
             counts[_name(proposer)] += 1
     return dict(counts)
+
+
+def _calls_of_proposer(proposer: ProposerLike) -> list[Calls]:
+    """Return the calls of each of a proposer's answers."""
+    return [_calls_of(proposer)] * (proposer.samples if isinstance(proposer, Proposer) else 1)
+
+
+def _calls_of(model: ProposerLike | AggregatorLike) -> Calls:
+    if isinstance(model, ModelSettings):
+        model = model.model
+    inner = model if isinstance(model, str) else unbound(model)
+    return Description.of(inner).calls() if isinstance(inner, MoAOptions) else (1, 1)
 
 
 def _with_counts(layer: dict[str, int]) -> list[str]:

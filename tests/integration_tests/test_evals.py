@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from time import sleep
 from urllib.request import urlopen
 
 import pytest
@@ -195,6 +196,37 @@ def test_killed_twice_and_started_again_it_makes_no_finished_call_twice_and_give
     assert [row["question"] for row in lines(folder / "out/sums/moa/outputs.jsonl")] == [row["id"] for row in TASK]
 
 
+def test_killed_it_asks_no_proposer_again_that_had_answered_a_question_that_is_not_finished(folder):
+    gate, is_held = threading.Event(), True
+    proposals = folder / "out/sums/moa/calls.jsonl"
+    command = ["generate", "--bench", "sums.jsonl", "--system", "moa=models:mixture", "--concurrency", "1"]
+
+    def reply(body):
+        return Reply(text=answer(body), gate=gate if is_held and is_second_systems_answer(body) else None)
+
+    with OpenAIServer(reply, models=["a", "b"]) as server:
+        process = start(folder, server, *command, "--out", "out")
+        server.wait_for(lambda: any(map(is_second_systems_answer, server.requests)), timeout=280)
+        # Two questions are done, with three calls each; of the third one the first proposer has answered.
+        while len(lines(proposals)) < 7:
+            sleep(0.01)
+        process.kill()
+        process.communicate()
+        settle(server)
+        is_held = False
+        gate.set()
+        moa_eval(folder, server, *command, "--out", "out")
+        asked = Counter(map(request_of, server.requests))
+        server.reset()
+        moa_eval(folder, server, *command, "--out", "uninterrupted")
+        at_once = Counter(map(request_of, server.requests))
+    twice = asked - at_once
+    assert [json.loads(request)[0] for request in twice.elements()] == ["b"]
+    assert not at_once - asked
+    assert without_times(folder / "out") == without_times(folder / "uninterrupted")
+    assert not proposals.exists()
+
+
 def test_interrupted_it_says_that_the_same_command_goes_on(folder):
     gate = threading.Event()
     command = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "one=openai:c", "--out", "out"]
@@ -263,3 +295,22 @@ def test_a_real_mixture_its_model_alone_and_self_moa_stand_side_by_side_on_every
         proposals = row["metadata"][0]["moa"]["layers"][0]
         assert [call["proposer"] for call in proposals] == ["brief", "plain"]
         assert all(call["text"] for call in proposals)
+
+
+@needs_local_model
+def test_a_search_over_the_local_models_samples_ends_in_a_line_up_that_can_be_asked(folder):
+    rows = [{"id": f"q{n}", "input": f"What is {n} + {n}?", "reference": 2 * n} for n in range(1, 9)]
+    (folder / "eight.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    model = ["--model", "small=local:smollm2-135m-instruct", "--samples", "3", "--most", "3", "--max-tokens", "16"]
+    args = ["search", "--bench", "eight.jsonl", "--grader", "contains", "--budget", "200", *model]
+    ways = ["--way", "vote", "--way", "synthesize", "--concurrency", "1"]
+    with OpenAIServer(answer) as server:
+        out, _ = moa_eval(folder, server, *args, *ways)
+        assert moa_eval(folder, server, *args, *ways)[0] == out
+    assert "Round 2: 3 line-ups" in out
+    report = json.loads((folder / "moa-eval/search/eight/report.json").read_text())
+    assert {row["system"] for row in report["systems"]} >= {"small"}
+    command = [MOA, "ask", "--config", "moa-eval/search/eight/moa.toml", "--model", "found", "What is 2 + 2?"]
+    asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.strip()

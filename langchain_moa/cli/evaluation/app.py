@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from langchain_moa.cli.evaluation.commands import generate, import_export, judge, leave_one_out, report, run
+from langchain_moa.cli.evaluation.commands import generate, import_export, judge, leave_one_out, report, run, search
+from langchain_moa.cli.terminal.text import one_line
 
 
 class _Resumable(TyperGroup):
@@ -35,6 +37,16 @@ def _find_modules() -> None:
     # Find the user's factories and graders in the current directory. Last, so that they don't shadow installed modules.
     if "" not in sys.path:
         sys.path.append("")
+    logger = logging.getLogger("langchain_moa.evals")
+    if not any(isinstance(handler, _OnStderr) for handler in logger.handlers):
+        logger.addHandler(_OnStderr())
+
+
+class _OnStderr(logging.Handler):
+    """Shows what is wrong with stored results."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(f"moa: {one_line(record.getMessage())}", err=True)
 
 
 for _command in (
@@ -43,6 +55,7 @@ for _command in (
     judge.judge,
     report.report,
     leave_one_out.leave_one_out,
+    search.search,
     import_export.export,
 ):
     app.command()(_command)

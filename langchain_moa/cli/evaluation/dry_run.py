@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -40,7 +41,7 @@ def show_estimates(
     estimates = [
         estimate_run(
             benchmark,
-            system,
+            counted(system),
             evaluation.questions(benchmark),
             judged=judged and evaluation.needs_judge(benchmark, system=system.name),
         )
@@ -49,6 +50,18 @@ def show_estimates(
     ]
     rows = [[one.benchmark, one.system, *_numbers([one])] for one in estimates]
     _print(Console(), [*rows, ["all", "", *_numbers(estimates)]])
+
+
+def counted(system: System) -> System:
+    """Return the system with its calls per answer: of a mixture as it is built the most that it may take."""
+    from langchain_moa._models.description import Description
+    from langchain_moa.chat_models import ChatMoA
+
+    model = system.model({})
+    if not isinstance(model, ChatMoA):
+        return system
+    description = Description.of(model)
+    return replace(system, calls=description.calls()[1], passages=description.passages)
 
 
 def _print(console: Console, rows: Sequence[Sequence[str]]) -> None:

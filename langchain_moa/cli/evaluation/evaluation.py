@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,25 @@ class Evaluation:
         elif self.baseline is None:
             raise ValueError(_NO_BASELINE)
 
+    def check_systems(
+        self, benchmarks: Sequence[Benchmark], systems: Sequence[System], *, judge: System | None = None
+    ) -> None:
+        """Build every model as it will be asked, so that what is wrong with one shows before the first call.
+
+        Raises:
+            ValueError: A name can't be a file's, a provider is unknown, a key is missing, or options don't fit.
+            ImportError: A provider's package is missing.
+        """
+        for benchmark in benchmarks:
+            for system in systems:
+                store = self.store(benchmark, system.name)
+                for question in self.questions(benchmark):
+                    system.model(question.decoding)
+                if judge:
+                    store.judgment_journal(judge.name)
+        if judge:
+            judge.model({})
+
     def _graded(self, benchmark: Benchmark, spec: str) -> Benchmark:
         from langchain_moa.evals.benchmarks.loading import PUBLISHED, load_benchmark
         from langchain_moa.evals.benchmarks.repeats import with_repeats
@@ -123,6 +142,11 @@ class Evaluation:
         from langchain_moa.evals.benchmarks.sampling import sample
 
         return sample(benchmark.questions, self.limit, seed=self.seed)
+
+    def of(self, questions: Sequence[Question], *, out: Path | None = None) -> ChosenQuestions:
+        """Return the evaluation of certain questions of one benchmark, stored in another folder if one is given."""
+        options = {field.name: getattr(self, field.name) for field in fields(Evaluation)}
+        return ChosenQuestions(**{**options, "out": out or self.out}, asked=questions)
 
     def store(self, benchmark: Benchmark, system: str) -> Store:
         """Return the store of a system's results."""
@@ -158,3 +182,14 @@ class Evaluation:
         """Return a system's answers to the questions, including failed ones."""
         wanted = {question.id for question in self.questions(benchmark)}
         return [answer for answer in self.store(benchmark, system).answers() if answer.question in wanted]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenQuestions(Evaluation):
+    """The evaluation of certain questions."""
+
+    asked: Sequence[Question]
+
+    def questions(self, benchmark: Benchmark) -> list[Question]:
+        """Return the questions to ask."""
+        return list(self.asked)

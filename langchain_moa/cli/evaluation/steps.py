@@ -27,12 +27,10 @@ async def generate(
     Returns:
         Number of failed answers.
     """
+    from langchain_moa.cli.evaluation.kept_systems import with_kept_calls
     from langchain_moa.evals.running.generate_answers import generate_answers
 
-    for benchmark in benchmarks:
-        for system in systems:
-            for question in evaluation.questions(benchmark):
-                system.model(question.decoding)  # raises configuration errors of any system before the first call
+    evaluation.check_systems(benchmarks, systems)
     failed = 0
     for benchmark in benchmarks:
         questions = evaluation.questions(benchmark)
@@ -40,7 +38,7 @@ async def generate(
             tick = view.begin(f"{benchmark.name} · {system.name} · answers", len(questions))
             answers = await generate_answers(
                 benchmark,
-                system,
+                with_kept_calls(system),
                 evaluation.store(benchmark, system.name),
                 questions=questions,
                 concurrency=concurrency,

@@ -6,6 +6,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,7 +38,12 @@ def split_name(option: str) -> tuple[str, str]:
     if equals:
         msg = f"{option!r} is not of the form NAME=SPEC."
         raise typer.BadParameter(msg)
-    return re.sub(r"[^\w.+-]+", "-", option, flags=re.ASCII).strip("-."), option
+    return as_name(option), option
+
+
+def as_name(text: str) -> str:
+    """Return a text with what the name of a system or a file can't have replaced by dashes."""
+    return re.sub(r"[^\w.+-]+", "-", text, flags=re.ASCII).strip("-.")
 
 
 def resolve(option: str) -> System:
@@ -74,6 +81,36 @@ def resolve_all(options: Sequence[str]) -> list[System]:
     return systems
 
 
+def resolve_models(options: Sequence[str], sampling: Mapping[str, Any]) -> dict[str, System]:
+    """Return the systems for several `NAME=MODEL`, by name. No line-up or factory is one.
+
+    Args:
+        options: As on the command line.
+        sampling: `temperature` and `max_tokens`, unless the benchmark prescribes them.
+
+    Raises:
+        ValueError: One is no model, or two have the same name.
+    """
+    from langchain_moa._models.factory import provider_of
+    from langchain_moa.evals.results.keys import key_of
+
+    pairs = [split_name(option) for option in options]
+    if twice := find_twice([name for name, _ in pairs]):
+        msg = f"Two models are named {twice!r}: give them different names, --model NAME=MODEL."
+        raise ValueError(msg)
+    found = {}
+    for name, spec in pairs:
+        provider_of(spec)
+        plain = _of_model(name, spec)
+        build = partial(_build_with, plain, sampling)
+        found[name] = replace(plain, build=build, fingerprint=key_of(spec, dict(sampling)))
+    return found
+
+
+def _build_with(system: System, sampling: Mapping[str, Any], decoding: Mapping[str, Any]) -> BaseChatModel:
+    return system.model({**sampling, **decoding})
+
+
 def find_twice(names: Sequence[str]) -> str | None:
     """Return the first duplicate name, or `None`."""
     return next((name for name in names if names.count(name) > 1), None)
@@ -89,7 +126,6 @@ def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
         # With the references, `leave-one-out` needs only the aggregator's calls.
         return ChatMoA(model=spec, include_references=True, **decoding)
 
-    samples = lineup.samples
     proposers = [repr(proposer) for proposer in lineup.proposers]
     return System(
         name=name,
@@ -98,8 +134,6 @@ def _of_lineup(name: str, spec: str, lineup: Lineup) -> System:
         ),
         build=build,
         spec=spec,
-        calls=lineup.calls,
-        passages=samples * samples * (lineup.rounds - 1) + samples,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from langchain_core.messages import HumanMessage
 
@@ -61,6 +61,8 @@ GAMED_JUDGMENTS = DataFile(
     sha256="97aeec3f1c7de6dee6fd31fe66f1702623f4614c3efe1c6fc5f4927cd5fd674d",
 )
 
+DifficultyBy = Literal["instruction", "position"]
+
 _DECODING = {"temperature": 0.7, "max_tokens": 2048}
 
 # A failed call or two is no reason to lose the main figure: published rows have from 802 to 805 judgments.
@@ -76,17 +78,21 @@ class AlpacaEval:
     name = "alpaca_eval"
     score_name = "win rate (%)"
 
-    def __init__(self, *, judge_mode: JudgeMode = "logprobs") -> None:
+    def __init__(self, *, judge_mode: JudgeMode = "logprobs", difficulty_by: DifficultyBy = "instruction") -> None:
         """Load the instructions and the baseline's outputs; they are downloaded on first use.
 
         Args:
             judge_mode: `logprobs`, or `text` for a judge without log-probabilities, whose scores are not comparable
                 with published ones.
+            difficulty_by: Where judgments are missing, whether the length control gives each judgment the difficulty of
+                its own `instruction`, or as the original that of the instruction at its `position` among the judgments.
+                Published figures are by position. With all 805 judgments both are the same.
 
         Raises:
             DatasetError: The data can't be downloaded.
         """
         self._judge_mode = judge_mode
+        self._difficulty_by = difficulty_by
         rows = read_list(fetch(EVAL_SET), EvalRow)
         self.questions: Sequence[Question] = tuple(_question(index, row) for index, row in enumerate(rows))
         protocol = f"{EVAL_SET.sha256}{JUDGE_PROMPT}{judge_mode}"
@@ -173,11 +179,7 @@ class AlpacaEval:
     def _length_control(
         self, preferences: Mapping[str, float], outputs: Mapping[str, str]
     ) -> tuple[LengthControl | None, list[str]]:
-        """Return the length control, or why there is none.
-
-        Each instruction has its own difficulty. The original goes by the position among the judgments, so that behind
-        a missing one every difficulty is another instruction's.
-        """
+        """Return the length control, or why there is none, or what the original would return."""
         if len(preferences) < len(self.questions) - _MOST_MISSING:
             return None, ["The win rate is not length-controlled: that takes judgments of all questions."]
         try:
@@ -187,13 +189,24 @@ class AlpacaEval:
             gamed = read_gamed_judgments(read_text(fetch(GAMED_JUDGMENTS)))
         except (ImportError, DatasetError) as error:
             return None, [f"The win rate is not length-controlled: {error}"]
-        control = LengthControl(
-            gamed,
-            preferences=[score - 1 for score in preferences.values()],
-            lengths=[len(self._by_id[name].fields["baseline"]) - len(outputs[name]) for name in preferences],
-            difficulties=[gamed.difficulties[int(name)] for name in preferences],
+        lengths = [len(self._by_id[name].fields["baseline"]) - len(outputs[name]) for name in preferences]
+
+        def control(difficulty_by: DifficultyBy) -> LengthControl:
+            places = map(int, preferences) if difficulty_by == "instruction" else range(len(preferences))
+            return LengthControl(
+                gamed,
+                preferences=[score - 1 for score in preferences.values()],
+                lengths=lengths,
+                difficulties=[gamed.difficulties[place] for place in places],
+            )
+
+        if len(preferences) == len(self.questions) or self._difficulty_by == "position":
+            return control(self._difficulty_by), []
+        original = (
+            f"With {len(preferences)} of {len(self.questions)} judgments, alpaca_eval takes difficulties of other "
+            f"instructions: compare its length-controlled {control('position').win_rate:.2f} % with published figures."
         )
-        return control, []
+        return control("instruction"), [original]
 
 
 def _question(index: int, row: EvalRow) -> Question:

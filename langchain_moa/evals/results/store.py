@@ -61,49 +61,38 @@ class Store:
     # -- Reading -----------------------------------------------------------------------------------------------------
 
     def answers(self) -> list[Answer]:
-        """Return the answers, including failed ones.
-
-        Raises:
-            DatasetError: The file is damaged.
-        """
+        """Return the answers, including failed ones."""
         return self.to_answers(self.output_journal().rows)
 
     def judgments(self, judge: str) -> list[Judgment]:
-        """Return a judge's judgments, including failed ones.
-
-        Raises:
-            DatasetError: The file is damaged.
-        """
+        """Return a judge's judgments, including failed ones."""
         return self.to_judgments(self.judgment_journal(judge).rows, judge)
 
     def to_answers(self, rows: Sequence[Row]) -> list[Answer]:
-        """Convert rows of the answers file to answers.
-
-        Raises:
-            DatasetError: A row has another format.
-        """
-        return [_item_of(Answer, row, self._outputs) for row in rows]
+        """Convert rows of the answers file to answers."""
+        return [_item_of(Answer, row) for row in rows]
 
     def to_judgments(self, rows: Sequence[Row], judge: str) -> list[Judgment]:
-        """Convert rows of a judge's file to judgments.
-
-        Raises:
-            DatasetError: A row has another format.
-        """
-        return [_item_of(Judgment, row, self._judgments(judge)) for row in rows]
+        """Convert rows of a judge's file to judgments."""
+        return [_item_of(Judgment, row) for row in rows]
 
     def judges(self) -> list[str]:
         """Return the names of the judges with stored judgments."""
-        files = self.path.glob("judgments-*.jsonl")
-        return sorted(file.stem.removeprefix("judgments-") for file in files)
+        names = [file.stem.removeprefix("judgments-") for file in self.path.glob("judgments-*.jsonl")]
+        return sorted(filter(_SAFE_NAME.fullmatch, names))
 
     def output_journal(self) -> Journal:
         """Return the journal of answers."""
-        return Journal(self._outputs, identity=lambda row: row["question"])
+        return Journal(self._outputs, identity=lambda row: _item_of(Answer, row).question)
 
     def judgment_journal(self, judge: str) -> Journal:
         """Return the journal of a judge's judgments."""
-        return Journal(self._judgments(judge), identity=lambda row: (row["question"], row["part"]))
+
+        def identity(row: Row) -> tuple[str, str]:
+            judgment = _item_of(Judgment, row)
+            return judgment.question, row["part"]
+
+        return Journal(self._judgments(judge), identity=identity)
 
     # -- Provenance --------------------------------------------------------------------------------------------------
 
@@ -156,6 +145,11 @@ class Store:
         write_whole(self.path / "manifest.json", f"{content}\n".encode())
 
     @property
+    def calls(self) -> Path:
+        """The file of the calls that came back for answers that are not finished."""
+        return self.path / "calls.jsonl"
+
+    @property
     def _outputs(self) -> Path:
         return self.path / "outputs.jsonl"
 
@@ -165,7 +159,8 @@ class Store:
 
 def stored_systems(out: Path, benchmark: str) -> list[str]:
     """Return the names of the systems with stored answers to a benchmark."""
-    return sorted(file.parent.name for file in (out / benchmark).glob("*/outputs.jsonl"))
+    names = [file.parent.name for file in (out / benchmark).glob("*/outputs.jsonl")]
+    return sorted(filter(_SAFE_NAME.fullmatch, names))
 
 
 def in_order(rows: Sequence[Row], benchmark: Benchmark) -> list[Row]:
@@ -189,14 +184,19 @@ def _checked(name: str) -> str:
     return name
 
 
-def _item_of(kind: type[_Item], row: Row, path: Path) -> _Item:
+def _item_of(kind: type[_Item], row: Row) -> _Item:
+    """Convert a row to an answer or a judgment.
+
+    Raises:
+        TypeError: It has another format.
+    """
     known = {field.name: row[field.name] for field in fields(kind) if field.name in row}
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        msg = f"the line of question {row.get('question')!r} is not a valid {kind.__name__.lower()} ({error})."
-        raise DatasetError(msg, path=path) from None
+    texts = (values.get("question"), values.get("system"), values.get("reply", ""), *values.get("texts", ()))
+    if not all(isinstance(text, str) for text in texts):
+        msg = f"it is not a valid {kind.__name__.lower()}"
+        raise TypeError(msg)
+    return kind(**values)
 
 
 def _check_same(field: str, before: Mapping[str, str], now: Mapping[str, str], path: Path) -> None:

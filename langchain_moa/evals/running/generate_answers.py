@@ -14,6 +14,7 @@ from langchain_moa.evals.results.keys import key_of, words_of
 from langchain_moa.evals.results.store import Store, in_order, row_of
 from langchain_moa.evals.running.call_meter import CallMeter, plain
 from langchain_moa.evals.running.concurrency import for_each
+from langchain_moa.evals.running.kept_calls import KeptCalls
 from langchain_moa.evals.systems import System
 from langchain_moa.evals.types import Answer, Benchmark, Question
 from langchain_moa.exceptions import describe
@@ -33,7 +34,8 @@ async def generate_answers(
 ) -> list[Answer]:
     """Generate a system's answers to a benchmark's questions; stored answers are reused.
 
-    If a question fails, its error is stored and the others continue; the next call retries it.
+    If a question fails, its error is stored and the others continue; the next call retries it. Of an answer that is not
+    finished the replies of every `KeptModel` are kept, and not asked for again.
 
     Args:
         benchmark: The benchmark.
@@ -57,6 +59,9 @@ async def generate_answers(
     with store.locked():
         made_with = {"system": {"spec": system.spec, "fingerprint": system.fingerprint}}
         store.claim_outputs(made_with, overwrite=overwrite)
+        if overwrite:
+            store.calls.unlink(missing_ok=True)
+        kept = KeptCalls(store.calls)
         journal = store.output_journal()
         keys = {question.id: _key(benchmark, question, system.fingerprint) for question in questions}
         pending = _pending(questions, keys, journal, store)
@@ -66,14 +71,16 @@ async def generate_answers(
                 on_answer(answer)
 
         async def work(question: Question) -> None:
-            answer = await _answer(question, system)
+            with kept.answering(keys[question.id]):
+                answer = await _answer(question, system)
             journal.append(row_of(answer, key=keys[question.id]))
             if on_answer:
                 on_answer(answer)
 
-        with journal:
+        with journal, kept:
             await for_each(pending, work, concurrency=concurrency)
         journal.rewrite(in_order(journal.rows, benchmark))
+        kept.keep_only(row["key"] for row in journal.rows if row.get("error"))
         return [answer for answer in store.answers() if answer.question in keys]
 
 

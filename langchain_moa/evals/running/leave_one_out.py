@@ -1,21 +1,21 @@
-"""Leave-one-out ablation: re-aggregate a mixture's cached references without one proposer.
+"""Leave-one-out ablation: re-aggregate a mixture's cached references without one proposer, or several.
 
-Only the aggregator is called again. With one layer, this is the mixture without the proposer. With several layers, the
-proposer is left out of the last layer only; its references in earlier layers stay, and their cost is counted.
+Only the aggregator is called again. With one layer, this is the mixture without the proposers. With several layers,
+they are left out of the last layer only; their references in earlier layers stay, and their cost is counted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from itertools import combinations
 from typing import Any
 
-from langchain_core.messages import BaseMessage, messages_to_dict
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages import BaseMessage
 
+from langchain_moa.evals.running.proposals import key_of_words, sum_of_usages
 from langchain_moa.evals.types import Answer, Question
 
 Call = Mapping[str, Any]
@@ -68,28 +68,41 @@ class CachedReferences:
 
     def find(self, proposer: str, messages: Sequence[BaseMessage]) -> str | None:
         """Return a proposer's cached reference for a conversation. `None`: it gave none."""
-        calls = self.calls(self._by_words[_words(messages)])[-1]
+        calls = self.calls(self._by_words[key_of_words(messages)])[-1]
         return next((call.get("text") for call in calls if call["proposer"] == proposer), None)
 
-    def complete(self, answer: Answer, *, without: str) -> Answer:
+    def groups(self, most: int) -> list[tuple[str, ...]]:
+        """Return which proposers are left out together: each alone, then two of them, up to so many.
+
+        Raises:
+            ValueError: Nobody would be left.
+        """
+        if most >= len(self.proposers):
+            msg = f"Leaving out {most} of {len(self.proposers)} proposers leaves nobody: give at most "
+            raise ValueError(f"{msg}{len(self.proposers) - 1}.")
+        return [group for count in range(1, most + 1) for group in combinations(self.proposers, count)]
+
+    def complete(self, answer: Answer, *, without: Collection[str]) -> Answer:
         """Add the cost of the cached references to an answer.
 
         Args:
             answer: The answer as measured: the aggregator's call alone.
-            without: The proposer that was left out.
+            without: The proposers that were left out.
 
         Returns:
-            The answer with `calls` and `usage` of the whole mixture without the proposer. `seconds` is estimated: the
+            The answer with `calls` and `usage` of the whole mixture without the proposers. `seconds` is estimated: the
                 slowest call of each layer plus the aggregator's call.
         """
         *before, last = self.calls(answer.question)
-        layers = [*before, [call for call in last if call["proposer"] != without]]
+        layers = [*before, [call for call in last if call["proposer"] not in without]]
         kept = [call for layer in layers for call in layer if call["status"] != "skipped"]
         waited = sum(max((call["seconds"] for call in layer), default=0.0) for layer in layers)
         return replace(
             answer,
             calls=answer.calls + len(kept),
-            usage=_sum([answer.usage, *({call["model"]: call["usage"]} for call in kept if call.get("usage"))]),
+            usage=sum_of_usages(
+                [answer.usage, *({call["model"]: call["usage"]} for call in kept if call.get("usage"))]
+            ),
             seconds=None if answer.seconds is None else answer.seconds + waited,
         )
 
@@ -110,17 +123,7 @@ class CachedReferences:
                 "include_references=True, as `moa eval generate` does for line-ups."
             )
             raise ValueError(msg)
-        other = self._by_words.setdefault(_words(question.turns[0]), question.id)
+        other = self._by_words.setdefault(key_of_words(question.turns[0]), question.id)
         if other != question.id:
             msg = f"Questions {other!r} and {question.id!r} have the same text: remove one of them."
             raise ValueError(msg)
-
-
-def _words(messages: Sequence[BaseMessage]) -> str:
-    """Return a key of a conversation that does not depend on message ids."""
-    return json.dumps([(one["type"], one["data"]["content"]) for one in messages_to_dict(messages)])
-
-
-def _sum(usages: Sequence[Mapping[str, UsageMetadata]]) -> dict[str, UsageMetadata]:
-    models = dict.fromkeys(model for usage in usages for model in usage)
-    return {model: reduce(add_usage, (usage[model] for usage in usages if model in usage)) for model in models}

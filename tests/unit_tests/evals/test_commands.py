@@ -185,6 +185,50 @@ def test_a_dry_run_tells_what_the_questions_can_show_from_what_is_measured_so_fa
     assert "from b and a on 6 questions so far, SD 40.82" in result.stdout
 
 
+FACTORIES = """
+from langchain_moa import ChatMoA, Proposer
+
+one = "openai:one"
+
+def mixture():
+    inner = ChatMoA(proposers=[one, one], aggregator=one, rounds=2)
+    return ChatMoA(proposers=[Proposer(model=one, samples=3), inner], aggregator=one)
+
+def analyzed():
+    return ChatMoA(proposers=[one, one], aggregator=one, aggregation="analyze")
+"""
+
+
+def test_a_dry_run_counts_what_a_factory_builds_as_the_run_does(serve, folder):
+    serve()
+    (folder / "factories_c.py").write_text(FACTORIES)
+    args = ["--limit", "2", "--system", "nested=factories_c:mixture", "--system", "analyzed=factories_c:analyzed"]
+    foreseen = [line.split("\t")[3] for line in run(*args, "--dry-run").stdout.splitlines()[1:4]]
+    assert foreseen == [str(2 * (3 + 5 + 1)), str(2 * (2 + 2)), "26"]
+    run(*args)
+    for name, calls in (("nested", 9), ("analyzed", 4)):
+        answers = (folder / f"moa-eval/sums/{name}/outputs.jsonl").read_text().splitlines()
+        assert [json.loads(answer)["calls"] for answer in answers] == [calls] * 2
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--system", "a/b=openai:c"], "'a/b' is not a valid file name"),
+        (["--system", "a=openai:c", "--prices", "none.json"], "none.json"),
+        (["--system", "a=nobody:c"], "nobody"),
+        (["--system", "a=openai:c", "--judge", "a/b=openai:j"], "'a/b' is not a valid file name"),
+        (["--system", "a=openai:c", "--judge", "nobody:j"], "nobody"),
+    ],
+)
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_dry_run_refuses_what_the_run_refuses(serve, folder, args, message, dry):
+    server = serve()
+    assert message in error_of("run", "--bench", "sums.jsonl", "--grader", "numeric", *args, *dry)
+    assert server.requests == []
+    assert not (folder / "moa-eval").exists()
+
+
 # -- Judging and reporting --------------------------------------------------------------------------------------------
 
 
@@ -324,6 +368,27 @@ def test_nothing_to_judge_or_report_is_said(folder):
     assert "No answers of 'x'" in error_of("report", "--bench", "sums.jsonl", "--system", "x")
 
 
+def test_what_is_damaged_is_said_and_asked_for_again(serve, folder):
+    server = serve()
+    args = ["--system", "x=openai:c"]
+    run(*args)
+    path = folder / "moa-eval/sums/x/outputs.jsonl"
+    path.write_bytes(b"\x00garbage\n" + path.read_bytes().partition(b"\n")[2])
+    server.reset()
+    result = run(*args)
+    assert "outputs.jsonl', line 1 is damaged (" in result.stderr
+    assert len(server.requests) == 1
+    assert (folder / "moa-eval/sums/x/outputs.jsonl.damaged").read_bytes() == b"\x00garbage\n"
+    assert "damaged" not in moa_eval("report", "--bench", "sums.jsonl", "--grader", "numeric").stderr
+
+
+def test_a_name_in_a_published_file_that_no_file_can_have_is_rewritten(folder):
+    (folder / "published.jsonl").write_text('{"id": "q1", "system": "gpt-3.5-turbo:20230327", "output": "2"}\n')
+    assert (
+        moa_eval("import", "published.jsonl", "--bench", "sums.jsonl").stdout == "gpt-3.5-turbo-20230327: 1 answers\n"
+    )
+
+
 def test_judgments_are_discarded_only_when_told_to_and_the_answers_stay(serve, folder):
     server = serve(lambda body: "[[9]]" if body["model"] == "judge" else "text")
     bench = ["--bench", "mt_bench", "--limit", "1"]
@@ -385,7 +450,9 @@ def test_where_answers_can_not_vote_the_model_aggregates_its_samples(serve, fold
 
 def test_equal_money_needs_prices_and_a_single_model(serve, folder):
     server = serve()
-    assert "--equal-cost comes on top" in run("--system", "a=openai:a", "--equal-cost", "--dry-run").stdout
+    (folder / "prices.json").write_text('{"a": {"input": 1, "output": 1}}')
+    dry = run("--system", "a=openai:a", "--equal-cost", "--prices", "prices.json", "--dry-run")
+    assert "--equal-cost comes on top" in dry.stdout
     (folder / "mixtures_c.py").write_text(MIXTURES)
     only = ["run", "--bench", "sums.jsonl", "--grader", "numeric", "--system", "moa=mixtures_c:mixture", "--equal-cost"]
     assert "--equal-cost needs the prices of the models" in error_of(*only)

@@ -5,7 +5,8 @@ import threading
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
-from langchain_moa import ChatMoA
+from langchain_moa import ChatMoA, Proposer
+from langchain_moa.cli.evaluation.kept_systems import with_kept_calls
 from langchain_moa.evals.benchmarks.sampling import sample
 from langchain_moa.evals.results.store import Store
 from langchain_moa.evals.running.generate_answers import generate_answers
@@ -186,3 +187,78 @@ async def test_metadata_without_a_form_in_json_becomes_text(store):
     assert answer.metadata[0]["half"] == "\ud83d"
     assert answer.metadata[0]["1"] == [2, None]
     assert "AIMessage" in answer.metadata[0]["when"]
+
+
+# -- What came back for an answer that is not finished ----------------------------------------------------------------
+
+
+def kept(name, **mixture):
+    return with_kept_calls(System.of(name, ChatMoA(**mixture)))
+
+
+@pytest.mark.parametrize("aggregation", ["synthesize", "vote"])
+async def test_a_run_that_ended_asks_no_proposer_again_that_had_answered(store, aggregation):
+    numbers = iter(range(100))
+    sampled = ScriptedChatModel(reply=lambda messages: f"proposal {next(numbers)}", usage=USAGE)
+    inner = ChatMoA(proposers=[sampled], aggregator=sampled)
+    gate = threading.Event()
+    ending = ScriptedChatModel(reply="done", model_name="last", usage=USAGE, waits_for=gate)
+    mixture = {"proposers": [Proposer(model=sampled, samples=2, temperature=1), inner], "aggregator": ending}
+    system = kept("a", rounds=2, aggregation=aggregation, include_references=True, **mixture)
+    quiz = Quiz(questions=[question("q", "One?")])
+    run = asyncio.create_task(generate_answers(quiz, system, store))
+    while not ending.seen:
+        await asyncio.sleep(0.001)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert len(sampled.seen) == 2 * (2 + 2)
+    gate.set()
+    (answer,) = await generate_answers(quiz, system, store)
+    assert len(sampled.seen) == 2 * (2 + 2)
+    assert (answer.texts, answer.calls) == (("done",), 9)
+    assert answer.usage["scripted"]["total_tokens"] == 8 * 7
+    said = [call["text"] for layer in answer.metadata[0]["moa"]["layers"] for call in layer]
+    assert len(set(said)) == 6
+    assert not store.calls.exists()
+
+
+async def test_of_a_failed_answer_only_what_failed_or_was_empty_is_asked_again(store):
+    models = {name: ScriptedChatModel(model_name=name, reply=name) for name in ("good", "empty", "broken", "writer")}
+    models["empty"].reply, models["broken"].error, models["writer"].error = "", OSError("busy"), OSError("full")
+    good, empty, broken, writer = models.values()
+    system = kept("a", proposers=[good, empty, broken], aggregator=writer)
+    quiz = Quiz(questions=[question("q1", "One?"), question("q2", "Two?")])
+    answers = await generate_answers(quiz, system, store)
+    assert [answer.error for answer in answers] == ["OSError: full"] * 2
+    writer.error = None
+    answers = await generate_answers(quiz, system, store)
+    assert [answer.texts for answer in answers] == [("writer",)] * 2
+    assert [len(model.seen) for model in models.values()] == [2, 4, 4, 4]
+
+
+async def test_what_is_kept_is_discarded_with_the_answers(store):
+    proposer, writer = ScriptedChatModel(), ScriptedChatModel(error=OSError("full"))
+    system = kept("a", proposers=[proposer], aggregator=writer)
+    quiz = Quiz(questions=[question("q", "One?")])
+    await generate_answers(quiz, system, store)
+    assert store.calls.exists()
+    await generate_answers(quiz, system, store, overwrite=True)
+    assert len(proposer.seen) == 2
+
+
+async def test_a_kept_reply_takes_as_long_as_it_took(store):
+    class Slow(ScriptedChatModel):
+        async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+            await asyncio.sleep(0.2)
+            return await super()._agenerate(messages, stop, run_manager, **kwargs)
+
+    proposer, writer = Slow(), ScriptedChatModel(error=OSError("full"))
+    system = kept("a", proposers=[proposer], aggregator=writer)
+    quiz = Quiz(questions=[question("q", "One?")])
+    await generate_answers(quiz, system, store)
+    writer.error = None
+    (answer,) = await generate_answers(quiz, system, store)
+    assert len(proposer.seen) == 1
+    assert answer.seconds > 0.2
+    assert answer.metadata[0]["moa"]["layers"][0][0]["seconds"] > 0.19

@@ -46,7 +46,7 @@ def test_the_calls_that_are_kept_are_counted_again():
     layer = [call("a", "A", seconds=9.0), call("b", "B", seconds=2.0), call("c", "C", model="agg", seconds=3.0)]
     cached = CachedReferences(questions(1), [answer_of(layer)])
     measured = Answer(question="0", system="x", texts=("new",), calls=1, seconds=1.5, usage={"agg": usage(100, 50)})
-    complete = cached.complete(measured, without="a")
+    complete = cached.complete(measured, without=["a"])
     assert complete.calls == 3
     assert complete.usage == {"agg": usage(110, 55), "b": usage(10, 5)}
     assert complete.seconds == 4.5
@@ -55,7 +55,7 @@ def test_the_calls_that_are_kept_are_counted_again():
 def test_of_several_layers_the_first_ones_stay_and_are_paid_for():
     first, last = [call("a", "A"), call("b", "B", seconds=2.0)], [call("a", "A2"), call("b", "B2", status="ok")]
     cached = CachedReferences(questions(1), [answer_of(first, last)])
-    complete = cached.complete(Answer(question="0", system="x", calls=1, seconds=1.0), without="b")
+    complete = cached.complete(Answer(question="0", system="x", calls=1, seconds=1.0), without=["b"])
     assert (cached.layers, complete.calls, complete.seconds) == (2, 4, 4.0)
     assert cached.find("b", [HumanMessage("Question 0?")]) == "B2"
 
@@ -157,6 +157,26 @@ def test_leaving_out_the_proposer_that_knows_is_seen_in_the_score_and_the_cost(m
     assert rows["without-a"]["spending"]["usd_per_100"] == pytest.approx(100 * 18e-6 * 2.875)
     assert rows["without-c"]["spending"]["usd_per_100"] == pytest.approx(100 * 18e-6 * 3)
     assert "without-a against moa: worse by" in result.output
+
+
+def test_two_proposers_that_stand_in_for_each_other_are_seen_when_both_are_left_out(moa):
+    moa("generate")
+    result = moa("leave-one-out", "--grader", "contains", "--leave-out", "2")
+    assert "1 answer failed" in result.stderr  # the one that `c` has no reference to
+    rows = {row["system"]: row for row in report_in(moa.folder)["systems"]}
+    pairs = ["without-a+b", "without-a+c", "without-b+c"]
+    assert list(rows) == ["moa", "without-a", "without-b", "without-c", *pairs]
+    assert [rows[pair]["score"] for pair in pairs] == [0, 0, rows["moa"]["score"]]
+    assert [rows[pair]["spending"]["calls"] for pair in pairs] == [2, 2, 2]
+
+
+def test_somebody_is_left(moa):
+    moa("generate")
+    result = moa("leave-one-out", "--grader", "contains", "--leave-out", "3")
+    assert (result.exit_code, "Leaving out 3 of 3 proposers leaves nobody: give at most 2." in result.stderr) == (
+        1,
+        True,
+    )
 
 
 def test_the_others_are_shown_as_they_were(moa):

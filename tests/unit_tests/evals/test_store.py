@@ -40,12 +40,19 @@ def test_of_two_rows_about_one_item_the_later_counts(tmp_path):
     assert journal(path).rows == [{"id": 1}]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "{}", ""])
-def test_a_damaged_line_in_the_middle_is_named(tmp_path, line):
+@pytest.mark.parametrize("line", [b"{", b"[]", b"{}", b"", b"\xff\x00", b'{"id": []}'])
+def test_a_damaged_line_is_named_left_out_and_moved_beside_the_file(tmp_path, line, caplog):
     path = tmp_path / "a.jsonl"
-    path.write_text(f'{{"id": 1}}\n{line}\n{{"id": 3}}\n')
-    with pytest.raises(DatasetError, match=r"a\.jsonl:2: "):
-        journal(path)
+    before = b'{"id": 1}\n' + line + b'\n{"id": 3}\n'
+    path.write_bytes(before)
+    file = journal(path)
+    assert file.rows == [{"id": 1}, {"id": 3}]
+    assert f"{str(path)!r}, line 2 is damaged (" in caplog.text
+    assert path.read_bytes() == before  # another process may be writing to it
+    with file:
+        file.append({"id": 4})
+    assert path.read_bytes() == b'{"id": 1}\n{"id": 3}\n{"id": 4}\n'
+    assert (tmp_path / "a.jsonl.damaged").read_bytes() == line + b"\n"
 
 
 def test_a_rewritten_file_is_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -97,12 +104,29 @@ async def test_answers_come_back_as_they_were(tmp_path):
     assert stored_systems(tmp_path, "quiz") == ["a"]
 
 
-def test_a_line_of_another_format_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "line", [{"question": "q1"}, {"question": "q1", "system": "a", "texts": [5]}, {"question": 1, "system": "a"}]
+)
+async def test_the_answer_of_a_line_of_another_format_is_asked_for_again(tmp_path, line, caplog):
     store = Store(tmp_path, benchmark="quiz", system="a")
-    store.path.mkdir(parents=True)
-    (store.path / "outputs.jsonl").write_text(json.dumps({"question": "q1"}) + "\n")
-    with pytest.raises(DatasetError, match=r"outputs\.jsonl: the line of question 'q1' is not a valid answer"):
-        store.answers()
+    answers = await generate_answers(Quiz(), System.of("a", ScriptedChatModel()), store)
+    path = store.path / "outputs.jsonl"
+    _, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(line), *others, ""]))
+    assert [answer.question for answer in store.answers()] == ["q2", "q3"]
+    model = ScriptedChatModel()
+    again = await generate_answers(Quiz(), System.of("a", model), store)
+    assert len(model.seen) == 1
+    assert [answer.texts for answer in again] == [answer.texts for answer in answers]
+    assert (store.path / "outputs.jsonl.damaged").read_text() == f"{json.dumps(line)}\n"
+    assert "is damaged" in caplog.text
+
+
+def test_a_folder_that_is_no_systems_is_passed_over(tmp_path):
+    for name in ("a b", "a"):
+        (tmp_path / "quiz" / name).mkdir(parents=True)
+        (tmp_path / "quiz" / name / "outputs.jsonl").write_text("")
+    assert stored_systems(tmp_path, "quiz") == ["a"]
 
 
 def test_a_manifest_of_another_version_is_refused(tmp_path):

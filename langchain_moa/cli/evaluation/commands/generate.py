@@ -29,6 +29,7 @@ def generate(
 
     evaluation = Evaluation(bench=bench, out=out, limit=limit, seed=seed, repeats=repeats)
     benchmarks, systems = evaluation.benchmarks(), resolve_all(system)
+    evaluation.check_systems(benchmarks, systems)
     if dry_run:
         show_estimates(evaluation, benchmarks, systems, judged=False)
         return

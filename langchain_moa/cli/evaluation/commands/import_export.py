@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from langchain_moa.cli.evaluation import eval_options as options
+from langchain_moa.cli.evaluation.system_specs import as_name
 from langchain_moa.cli.mixture_options import Debug
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def import_(
 
 
 def _by_system(items: list[_Item], identity: Callable[[_Item], Hashable], wanted: str | None) -> dict[str, list[_Item]]:
-    """Group items by system; if all can be of one system, use the wanted name.
+    """Group items by system, under names that files can have; if all can be of one system, use the wanted name.
 
     Raises:
         ValueError: There are several systems, and none has the wanted name.
@@ -85,7 +86,11 @@ def _by_system(items: list[_Item], identity: Callable[[_Item], Hashable], wanted
     names = list(dict.fromkeys(item.system for item in items))
     groups = {name: [item for item in items if item.system == name] for name in names}
     if wanted is None:
-        return groups
+        named = {as_name(name): own for name, own in groups.items()}
+        if len(named) < len(groups):
+            msg = f"Two systems of the file would have the same name: name one of {', '.join(names)} with --system."
+            raise ValueError(msg)
+        return named
     if wanted in groups:
         return {wanted: groups[wanted]}
     if len(set(map(identity, items))) < len(items):

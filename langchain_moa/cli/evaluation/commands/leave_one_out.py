@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langchain_moa.cli.evaluation import eval_options as options
-from langchain_moa.cli.evaluation.evaluation import Evaluation
+from langchain_moa.cli.evaluation.evaluation import ChosenQuestions, Evaluation
+from langchain_moa.cli.evaluation.system_specs import as_name
 from langchain_moa.cli.mixture_options import Debug
 
 if TYPE_CHECKING:
@@ -23,22 +23,21 @@ if TYPE_CHECKING:
     from langchain_moa.evals.report.report import Report
     from langchain_moa.evals.running.leave_one_out import CachedReferences
     from langchain_moa.evals.systems import System
-    from langchain_moa.evals.types import Benchmark, Question
+    from langchain_moa.evals.types import Benchmark
     from langchain_moa.prices import Prices
 
 _FOLDER = "leave-one-out"
-_FORBIDDEN = re.compile(r"[^\w.+-]+", re.ASCII)
-"""Characters that are not allowed in the name of a system or folder."""
-
 _REUSED = "Answers were re-aggregated from cached references; differences include the randomness of the aggregator."
 _LAYERS = "The mixture has {} layers: a proposer is left out of the last layer only."
 _SYSTEM = typer.Option(metavar="NAME=SPEC", help="The mixture, as given to `moa eval generate`.")
+_MOST = typer.Option(min=1, help="Also leave out several proposers together, up to so many: 2 is leave-two-out.")
 _BASELINE = typer.Option(metavar="NAME", help="The baseline of a pairwise task.")
 
 
 def leave_one_out(
     bench: options.Bench,
     system: Annotated[str, _SYSTEM],
+    leave_out: Annotated[int, _MOST] = 1,
     judge: options.Judge = None,
     out: options.Out = options.OUT,
     grader: options.Grader = None,
@@ -56,7 +55,7 @@ def leave_one_out(
     """Measure how leaving out each proposer changes score and cost. Only the aggregator is called again.
 
     The mixture must have answered already, and questions must have a single turn. One answer per question and proposer
-    is generated and judged; the report is written to DIR/leave-one-out.
+    (with --leave-out 2, and pair of them) is generated and judged; the report is written to DIR/leave-one-out.
     """
     from langchain_moa.cli.evaluation.commands.report import load_prices
     from langchain_moa.cli.evaluation.progress import end
@@ -70,7 +69,7 @@ def leave_one_out(
     price_list = load_prices(prices)
     answers = judgments = 0
     for benchmark in evaluation.graded_benchmarks():
-        study = _Study.of(evaluation, benchmark, mixture)
+        study = _Study.of(evaluation, benchmark, mixture, most=leave_out)
         working = study.work(judging, concurrency=concurrency, judge_concurrency=judge_concurrency, overwrite=overwrite)
         failed = asyncio.run(working)
         answers, judgments = answers + failed[0], judgments + failed[1]
@@ -78,8 +77,8 @@ def leave_one_out(
     end(answers=answers, judgments=judgments)
 
 
-def without(system: System, cached: CachedReferences, proposer: str) -> System:
-    """Return the mixture without one proposer of its last layer, replaying the cached references of the others.
+def without(system: System, cached: CachedReferences, left_out: Sequence[str]) -> System:
+    """Return the mixture without some proposers of its last layer, replaying the cached references of the others.
 
     Building it raises `ValueError` if the system is not a `ChatMoA`.
     """
@@ -93,16 +92,16 @@ def without(system: System, cached: CachedReferences, proposer: str) -> System:
         if not isinstance(model, ChatMoA):
             msg = f"System {system.name!r} is a {type(model).__name__}: only a ChatMoA has proposers to leave out."
             raise ValueError(msg)
-        layer = [_speaker(cached, name) for name in cached.proposers if name != proposer]
+        layer = [_speaker(cached, name) for name in cached.proposers if name not in left_out]
         needed = min(model.min_references, len(layer))
         update = {"layers": [layer], "proposers": None, "rounds": None, "quorum": None, "min_references": needed}
         return model.model_copy(update=update)
 
     return System(
-        name=_FORBIDDEN.sub("-", f"without-{proposer}"),
-        fingerprint=key_of(system.fingerprint, cached.fingerprint, proposer),
+        name=as_name(f"without-{'+'.join(left_out)}"),
+        fingerprint=key_of(system.fingerprint, cached.fingerprint, *left_out),
         build=build,
-        spec=f"{system.spec} without {proposer}",
+        spec=f"{system.spec} without {', '.join(left_out)}",
     )
 
 
@@ -125,33 +124,19 @@ def _speaker(cached: CachedReferences, name: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rewritten(Evaluation):
-    """The evaluation of the re-aggregated answers, stored in a folder of their own.
-
-    Next to the systems themselves they would look cheap: only the aggregator's call is measured.
-    """
-
-    asked: list[Question]
-
-    def questions(self, benchmark: Benchmark) -> list[Question]:
-        """Return the questions to ask."""
-        return self.asked
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Study:
     """One benchmark, with and without each proposer."""
 
     benchmark: Benchmark
     mixture: System
     whole: Evaluation
-    rewritten: _Rewritten
+    rewritten: ChosenQuestions
     cached: CachedReferences
-    systems: Mapping[str, System]
-    """By the proposer that is left out."""
+    systems: Mapping[tuple[str, ...], System]
+    """By the proposers that are left out."""
 
     @classmethod
-    def of(cls, evaluation: Evaluation, benchmark: Benchmark, mixture: System) -> _Study:
+    def of(cls, evaluation: Evaluation, benchmark: Benchmark, mixture: System, *, most: int) -> _Study:
         """Read the mixture's answers.
 
         Raises:
@@ -162,14 +147,15 @@ class _Study:
         evaluation.systems(benchmark, [mixture.name])
         answers = evaluation.answers(benchmark, mixture.name)
         cached = CachedReferences(evaluation.questions(benchmark), answers)
-        options = {**asdict(evaluation), "out": evaluation.out / _FOLDER / mixture.name}
+        # Next to the systems themselves they would look cheap: only the aggregator's call is measured.
+        folder = evaluation.out / _FOLDER / mixture.name
         return cls(
             benchmark=benchmark,
             mixture=mixture,
             whole=evaluation,
-            rewritten=_Rewritten(**options, asked=cached.questions),
+            rewritten=evaluation.of(cached.questions, out=folder),
             cached=cached,
-            systems={proposer: without(mixture, cached, proposer) for proposer in cached.proposers},
+            systems={group: without(mixture, cached, group) for group in cached.groups(most)},
         )
 
     async def work(
@@ -213,9 +199,9 @@ class _Study:
         warnings = [_REUSED, *([_LAYERS.format(self.cached.layers)] if self.cached.layers > 1 else [])]
         answers, judgments, noticed = judged(self.whole, self.benchmark, self.mixture.name, name)
         runs: dict[str, Run] = {self.mixture.name: (answers, judgments)}
-        for proposer, system in self.systems.items():
+        for left_out, system in self.systems.items():
             answers, judgments, more = judged(self.rewritten, self.benchmark, system.name, name)
-            runs[system.name] = ([self.cached.complete(answer, without=proposer) for answer in answers], judgments)
+            runs[system.name] = ([self.cached.complete(answer, without=left_out) for answer in answers], judgments)
             noticed += more
         with working(f"{self.benchmark.name}: computing the intervals"):
             return make_report(

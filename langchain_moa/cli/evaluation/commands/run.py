@@ -67,6 +67,12 @@ def run(
     names = [system.name for system in systems]
     judging = resolve(judge) if judge else None
     evaluation.check(names, judge=judging)
+    # Raises configuration errors before the first call, and of a dry run too.
+    if equal_cost and prices is None:
+        msg = "--equal-cost needs the prices of the models: pass them with --prices."
+        raise ValueError(msg)
+    check_report(prices)
+    evaluation.check_systems(evaluation.benchmarks(), systems, judge=judging)
     if dry_run:
         benchmarks = evaluation.foreseen_benchmarks()
         show_estimates(evaluation, benchmarks, systems, judged=True)
@@ -74,13 +80,6 @@ def run(
             typer.echo("--equal-cost comes on top: the mixtures' money once more, and their calls once more.")
         show_power(evaluation, benchmarks, names, judging.name if judging else NO_JUDGE, detect=detect)
         return
-    if equal_cost and prices is None:
-        msg = "--equal-cost needs the prices of the models: pass them with --prices."
-        raise ValueError(msg)
-    # Raises configuration errors before the first call.
-    check_report(prices)
-    if judging:
-        judging.model({})
     judge_name = judging.name if judging else NO_JUDGE
     answers, judgments, added = asyncio.run(
         _run(
