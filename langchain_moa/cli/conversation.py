@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
@@ -23,12 +24,15 @@ from rich.console import Console
 from rich.text import Text
 
 from langchain_moa._models.description import Description
+from langchain_moa.cli.attachments import read_attachment, to_message
 from langchain_moa.cli.error_messages import explain, is_expected
 from langchain_moa.cli.mixture_options import MixtureOptions
 from langchain_moa.cli.run_answer import run_answer
+from langchain_moa.cli.terminal.answer_summary import summarize_all
 from langchain_moa.cli.terminal.answer_view import open_view, print_references, show_summary
 from langchain_moa.cli.terminal.prompt import Prompt
 from langchain_moa.cli.terminal.text import clean, one_line
+from langchain_moa.lineups import LINEUPS
 
 # Source: togethercomputer/MoA, bot.py::main.
 _FIRST_QUESTION = "Top things to do in NYC"
@@ -69,6 +73,7 @@ class Conversation:
         self._multi_turn = multi_turn
         self._debug = debug
         self._last: AIMessage | None = None
+        self._attachments: list[dict[str, Any]] = []
         self._console = Console(highlight=False)
         self.commands: dict[str, tuple[Callable[[str], None], str]] = {
             "/help": (self._help, "list the commands"),
@@ -76,9 +81,18 @@ class Conversation:
             "/references": (self._references, "show the references behind the last answer"),
             "/save": (self._save, "FILE save the conversation as JSON"),
             "/load": (self._load, "FILE load a saved conversation"),
+            "/regenerate": (self._regenerate, "ask the last question again"),
+            "/attach": (self._attach, "FILE send an image or a text file with the next question"),
+            "/system": (self._set_system, "[TEXT] show the system message, or set another"),
+            "/cost": (self._cost, "show what the conversation has taken"),
             "/clear": (self._clear, "clear the conversation"),
             "/quit": (self._leave, "quit; so do exit, quit and end of input"),
         }
+
+    def completions(self) -> list[str]:
+        """Return what the prompt completes: commands, and the line-ups and mixtures to switch to."""
+        names = [*LINEUPS, *self._mixture.config.mixtures]
+        return [*self.commands, *(f"/model {name}" for name in names)]
 
     def talk(self, prompt: Prompt) -> None:
         """Answer until the user leaves."""
@@ -113,8 +127,12 @@ class Conversation:
             self._complain(f"moa: {explain(error)}")
 
     def _answer(self, question: str) -> None:
+        self._ask(to_message(question, self._attachments))
+        self._attachments = []
+
+    def _ask(self, question: HumanMessage) -> None:
         before = self._messages if self._multi_turn else self._opening
-        messages = [*before, HumanMessage(question)]
+        messages = [*before, question]
         started = monotonic()
         with open_view() as view:
             answer = self._runner.run(run_answer(self._model, messages, view, num_proc=self._num_proc))
@@ -166,6 +184,35 @@ class Conversation:
         self._messages = messages
         self._last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
         self._say(f"loaded {len(messages)} messages from {path}")
+
+    def _regenerate(self, _: str) -> None:
+        given = self._messages
+        question = given[-2] if len(given) > 1 else None
+        if not isinstance(question, HumanMessage):
+            raise ValueError("no answer yet, so nothing to ask again.")
+        self._messages = given[:-2]
+        try:
+            self._ask(question)
+        except BaseException:  # stopped or failed: what there was stays
+            self._messages = given
+            raise
+
+    def _attach(self, file: str) -> None:
+        if not file:
+            raise ValueError("/attach needs a file's name.")
+        self._attachments.append(read_attachment(Path(file)))
+        self._say(f"{Path(file).name} goes with the next question")
+
+    def _set_system(self, text: str) -> None:
+        if text:
+            rest = self._messages[len(self._opening) :]
+            self._opening = [SystemMessage(text)]
+            self._messages = [*self._opening, *rest]
+        self._say(self._opening[0].text if self._opening else "no system message")
+
+    def _cost(self, _: str) -> None:
+        accounts = [m.response_metadata["moa"] for m in self._messages if "moa" in m.response_metadata]
+        self._say(summarize_all(accounts))
 
     def _clear(self, _: str) -> None:
         self._messages, self._last = list(self._opening), None

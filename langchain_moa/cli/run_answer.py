@@ -36,7 +36,12 @@ class View(Protocol):
 
 
 async def run_answer(
-    model: ChatMoA, messages: Sequence[BaseMessage], view: View, *, num_proc: int | None = None
+    model: ChatMoA,
+    messages: Sequence[BaseMessage],
+    view: View,
+    *,
+    num_proc: int | None = None,
+    stream: bool = True,
 ) -> AIMessage:
     """Generate one answer.
 
@@ -45,13 +50,14 @@ async def run_answer(
         messages: The conversation, ending with the question.
         view: The view that shows the progress.
         num_proc: Maximum number of concurrent calls. Default: a whole layer.
+        stream: Whether to show the answer while it is written.
 
     Returns:
         The answer, with `response_metadata["moa"]`.
     """
     clock = asyncio.create_task(_tick(view))
     try:
-        return await _run(model, messages, view, num_proc)
+        return await _run(model, messages, view, num_proc, shows_tokens=stream)
     finally:
         clock.cancel()
 
@@ -64,7 +70,9 @@ async def _tick(view: View) -> None:
         await asyncio.sleep(max(_TICK_SECONDS, 4 * (monotonic() - started)))
 
 
-async def _run(model: ChatMoA, messages: Sequence[BaseMessage], view: View, num_proc: int | None) -> AIMessage:
+async def _run(
+    model: ChatMoA, messages: Sequence[BaseMessage], view: View, num_proc: int | None, *, shows_tokens: bool
+) -> AIMessage:
     from langchain_core.messages import AIMessageChunk
 
     calls: dict[str, ProposerCall] = {}
@@ -84,7 +92,7 @@ async def _run(model: ChatMoA, messages: Sequence[BaseMessage], view: View, num_
             for update in item.values():
                 calls |= update.get("calls", {})
                 answer = update["messages"][-1] if "messages" in update else answer
-        elif _is_the_answers(item):
+        elif shows_tokens and _is_the_answers(item):
             # A model that does not stream comes as one whole message; one that does may come again as a whole.
             if text := item[0].text if isinstance(item[0], AIMessageChunk) or not streamed else "":
                 streamed = True

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from langchain_moa.cli import mixture_options as options
+from langchain_moa.cli.attachments import decode, read_attachment, to_message
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -26,26 +29,35 @@ def ask(
     question: Annotated[
         str | None, typer.Argument(help="The question. `-` reads stdin; piped input is appended to the question.")
     ] = None,
+    attach: Annotated[
+        list[Path] | None,
+        typer.Option("--attach", "-a", exists=True, dir_okay=False, help="An image or a text file; repeatable."),
+    ] = None,
     num_proc: options.NumProc = None,
     system: options.System = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     references: Annotated[bool, typer.Option("--references", help="Print the references before the answer.")] = False,
+    stream: Annotated[bool, typer.Option(help="Print the answer while it is written, or when it is complete.")] = True,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print the answer as it came, without showing its Markdown.")
+    ] = False,
     debug: options.Debug = False,
 ) -> None:
     """Ask one question and print the answer."""
     text = _read_question(question)
+    attachments = [read_attachment(path) for path in attach or []]
     options.tell_if_local(mixture)
-    from langchain_core.messages import HumanMessage, SystemMessage
+    from langchain_core.messages import SystemMessage
 
     from langchain_moa.cli.run_answer import run_answer
     from langchain_moa.cli.terminal.answer_view import PlainView, open_view, show_summary
 
     chat_model = mixture.build()
-    messages = [*([SystemMessage(system)] if system else []), HumanMessage(text)]
-    view = PlainView(None, sys.stderr) if as_json else open_view(show_references=references)
+    messages = [*([SystemMessage(system)] if system else []), to_message(text, attachments)]
+    view = PlainView(None, sys.stderr) if as_json else open_view(show_references=references, raw=raw)
     started = monotonic()
     with view, asyncio.Runner() as runner:
-        answer = runner.run(run_answer(chat_model, messages, view, num_proc=num_proc))
+        answer = runner.run(run_answer(chat_model, messages, view, num_proc=num_proc, stream=stream))
     seconds = monotonic() - started
     if as_json:
         account = _account(chat_model.model, answer, seconds)
@@ -59,10 +71,14 @@ def _read_question(argument: str | None) -> str:
 
     Raises:
         typer.BadParameter: There is neither.
+        ValueError: One of them is no text.
     """
     stdin = sys.stdin
-    piped = "" if stdin is None or (stdin.isatty() and argument != "-") else stdin.read()
-    asked = "" if argument == "-" else argument or ""
+    if stdin is None or (stdin.isatty() and argument != "-"):
+        piped = ""
+    else:
+        piped = decode(stdin.buffer.read(), name="The input")
+    asked = "" if argument == "-" else decode(os.fsencode(argument or ""), name="The question")
     question = "\n\n".join(part for part in (asked, piped.strip()) if part.strip())
     if not question:
         raise typer.BadParameter("ask something: moa ask 'What is a monad?'", param_hint="QUESTION")

@@ -27,4 +27,4 @@ def chat(
         conversation = Conversation(
             mixture, runner, system=system, num_proc=num_proc, multi_turn=multi_turn, debug=debug
         )
-        conversation.talk(open_prompt(conversation.commands))
+        conversation.talk(open_prompt(conversation.completions()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_moa.cli.terminal.text import one_line
@@ -16,6 +16,21 @@ def summarize(moa: Mapping[str, Any], seconds: float) -> list[str]:
         seconds: Wall-clock time.
     """
     return [*map(one_line, _came_about(moa)), _took(moa, seconds)]
+
+
+def summarize_all(accounts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the calls, tokens and cost of several answers on one line."""
+    from langchain_moa._messages.answers import add_up, total_usage
+
+    calls = sum(map(_calls, accounts))
+    parts = [f"{len(accounts)} answer{'' if len(accounts) == 1 else 's'}", f"{calls} call{'' if calls == 1 else 's'}"]
+    if usage := add_up(total_usage(moa) for moa in accounts):
+        parts += [f"{usage['input_tokens']:,} tokens in", f"{usage['output_tokens']:,} out"]
+    costs = [moa["cost"] for moa in accounts if "cost" in moa]
+    known = [cost["total"] for cost in costs if cost["total"] is not None]
+    unpriced = dict.fromkeys(model for cost in costs for model in cost["unpriced"])
+    parts += _cost({"total": sum(known) if known else None, "unpriced": list(unpriced)})
+    return " · ".join(parts)
 
 
 def _came_about(moa: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.segment import Segment
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from langchain_moa.cli.terminal.answer_summary import summarize
@@ -33,6 +33,9 @@ _MARKS = {
     "cancelled": ("·", "dim"),  # the others were enough
 }
 _FAILED = ("✗", "red")
+
+# From so many columns on, the proposals of a layer are shown side by side.
+_SIDE_BY_SIDE = 120
 
 
 @dataclass(kw_only=True)
@@ -197,7 +200,8 @@ class PlainView:
             text = f"layer {event['layer']}: {event['proposer']}: {', '.join(filter(None, parts))}"
             print(one_line(f"{text}: {event['error']}" if event["error"] else text), file=self._err, flush=True)
         elif event["event"] == "moa_aggregator_start":
-            text = f"aggregator: {event['model']}, {event['references']} references"
+            count = event["references"]
+            text = f"aggregator: {event['model']}, {count} reference{'' if count == 1 else 's'}"
             print(one_line(text), file=self._err, flush=True)
 
     def tick(self) -> None:
@@ -216,10 +220,10 @@ class PlainView:
             self._ends_a_line = text.endswith("\n")
 
 
-def open_view(*, show_references: bool = False) -> LiveView | PlainView:
-    """Return a live view if stdout is a terminal, and a plain view otherwise."""
+def open_view(*, show_references: bool = False, raw: bool = False) -> LiveView | PlainView:
+    """Return a live view if stdout is a terminal, and a plain view otherwise, or if the text is wanted as it came."""
     console = Console(highlight=False)
-    if console.is_terminal and not console.is_dumb_terminal:
+    if console.is_terminal and not console.is_dumb_terminal and not raw:
         return LiveView(console, show_references=show_references)
     return PlainView(sys.stdout, sys.stderr, show_references=show_references)
 
@@ -235,7 +239,14 @@ def show_summary(answer: AIMessage, seconds: float) -> None:
 
 
 def print_references(console: Console, calls: Sequence[tuple[int, ProposerCall]]) -> None:
-    """Print references under their proposers' names; as plain Markdown without a terminal."""
+    """Print references under their proposers' names: side by side where there is room, else one below the other.
+
+    Without a terminal they are plain Markdown.
+    """
+    if console.is_terminal and console.width >= _SIDE_BY_SIDE:
+        for layer in sorted({layer for layer, _ in calls}):
+            console.print(_side_by_side(layer, [call for number, call in calls if number == layer]))
+        return
     for layer, call in calls:
         for text in (_heading(layer, call), _proposal(call)):
             if console.is_terminal:
@@ -286,6 +297,14 @@ def _table(lines: Sequence[_Line]) -> Table:
     table.add_column(overflow="fold")
     for line in lines:
         table.add_row(*line.cells())
+    return table
+
+
+def _side_by_side(layer: int, calls: Sequence[ProposerCall]) -> Table:
+    table = Table(*(Column(Text(_heading(layer, call)[3:])) for call in calls), box=box.ROUNDED, expand=True)
+    for column in table.columns:
+        column.ratio, column.overflow = 1, "fold"
+    table.add_row(*(render(_proposal(call)) for call in calls))
     return table
 
 
