@@ -14,6 +14,7 @@ quorum = 2
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -59,6 +60,12 @@ class Config:
 def default_path() -> Path:
     """Return where the file is looked for if none is named."""
     return user_config_path("langchain-moa") / "moa.toml"
+
+
+def load_users_config() -> Config:
+    """Read the configuration file that the environment names, or the one at `default_path()`."""
+    named = os.environ.get(ENVIRONMENT)
+    return load_config(Path(named) if named else None)
 
 
 def load_config(path: Path | None) -> Config:

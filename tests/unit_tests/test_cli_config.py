@@ -145,6 +145,16 @@ def test_the_files_mixtures_are_listed_and_described(file):
     assert json.loads(moa("lineups", "panel", "--json").stdout)["panel"]["quorum"] == 2
 
 
+def test_the_files_mixtures_can_be_evaluated(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOGETHER_API_KEY", "k")
+    (tmp_path / "task.jsonl").write_text(json.dumps({"id": 1, "input": "6 x 7?", "reference": "42"}) + "\n")
+    arguments = ["--bench", str(tmp_path / "task.jsonl"), "--grader", "exact", "--out", str(tmp_path), "--dry-run"]
+    result = moa("eval", "run", "--system", "mine=panel", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "mine" in result.stdout
+    assert "4" in result.stdout  # calls of one answer
+
+
 def test_the_files_mixtures_are_checked_by_doctor(serve, file):  # noqa: F811
     serve({"x/a": "Hi.", "x/b": "Hi.", "x/c": "Hi."})
     result = moa("doctor", "panel")

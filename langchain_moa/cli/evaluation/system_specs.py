@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from langchain_moa.cli.config import load_users_config
 from langchain_moa.cli.error_messages import is_expected
+from langchain_moa.cli.mixture_options import MixtureOptions
 from langchain_moa.exceptions import describe
 
 if TYPE_CHECKING:
@@ -57,12 +59,15 @@ def resolve(option: str) -> System:
     name, spec = split_name(option)
     if spec in LINEUPS:
         return _of_lineup(name, spec, LINEUPS[spec])
+    config = load_users_config()
+    if spec in config.mixtures:
+        return _of_factory(name, spec, MixtureOptions(given={"model": spec}, config=config).build)
     if factory := _find_factory(spec):
         return _of_factory(name, spec, factory)
     if ":" not in spec and "/" not in spec:
         msg = (
-            f"System {spec!r} is unknown: give a line-up ({', '.join(LINEUPS)}), a model (a Together id, or "
-            "provider:model), or module:factory."
+            f"System {spec!r} is unknown: give a line-up ({', '.join(LINEUPS)}), a mixture of the configuration file, "
+            "a model (a Together id, or provider:model), or module:factory."
         )
         raise ValueError(msg)
     return _of_model(name, spec)
