@@ -388,7 +388,7 @@ def test_the_graph_inside_is_a_node_of_a_graph_with_a_database(together, tmp_pat
         assert state["messages"][-1].text == ANSWER
         assert len(state["messages"]) == 2 * turn
     assert times_asked(server) == {"lab/a": 2, "lab/b": 2, "lab/writer": 2}
-    assert [body["messages"][0]["content"].count("advise") for body in asked(server, "lab/writer")] == [2, 2]
+    assert [str(body["messages"]).count("advise") for body in asked(server, "lab/writer")] == [2, 2]
     assert b"Turn 2." in written(file)
     assert b"advise" not in written(file)
 
@@ -440,8 +440,9 @@ def test_references_do_not_grow_from_turn_to_turn(together, tmp_path, asynchrono
     for turn in (1, 2, 3):
         state = visit(file, durable(), {"messages": f"Turn {turn}."}, asynchronous=asynchronous)
         assert len(state["messages"]) == 2 * turn
-    ends = [body["messages"][0]["content"].partition("models:")[2] for body in asked(server, "lab/writer")]
-    assert ends == ["\n1. Xylophones advise.\n2. Zeppelins advise."] * 3
+    for body in asked(server, "lab/writer"):
+        contents = "\n".join(message["content"] for message in body["messages"])
+        assert contents.count("\n1. Xylophones advise.\n2. Zeppelins advise.") == contents.count("advise.") / 2 == 1
     with SqliteSaver.from_conn_string(str(file)) as saver:
         held = [each.checkpoint["channel_values"].get("references", []) for each in saver.list(THREAD)]
     assert max(map(len, held)) == 2

@@ -45,7 +45,7 @@ def test_a_chat_in_a_terminal(environment, tmp_path):
     def answer(body):
         if body["model"] != "x/c":
             return f"proposal of {body['model']}"
-        if body["messages"][-1]["content"] == "Stop me":
+        if "Stop me" in body["messages"][-1]["content"]:
             return Reply(text="started and never finished", gate=gate)
         return f"answer {len(body['messages'])}"
 
@@ -57,7 +57,7 @@ def test_a_chat_in_a_terminal(environment, tmp_path):
         chat.expect("3 calls")
         chat.expect(PROMPT)
         chat.send("What is\x1b\rmy name?\r")  # Alt-Enter begins a line
-        chat.expect("answer 4")
+        chat.expect("answer 3")  # from the second turn on the references are at the end, in no message of their own
         chat.expect("3 calls")
         chat.expect(PROMPT)
         chat.sendline("Stop me")
@@ -71,7 +71,7 @@ def test_a_chat_in_a_terminal(environment, tmp_path):
         chat.expect("proposal of x/b")
         chat.expect(PROMPT)
         chat.sendline("And now?")
-        chat.expect("answer 6")
+        chat.expect("answer 5")
         chat.expect(PROMPT)
         chat.sendintr()
         chat.expect(PROMPT)
@@ -81,7 +81,7 @@ def test_a_chat_in_a_terminal(environment, tmp_path):
         asked = [[m["content"] for m in r["messages"]] for r in server.requests if r["model"] == "x/a"]
     assert chat.exitstatus == 0
     assert asked[1] == ["My name is Ada", "answer 2", "What is\nmy name?"]
-    assert asked[3] == [*asked[1], "answer 4", "And now?"]  # the stopped turn is forgotten
+    assert asked[3] == [*asked[1], "answer 3", "And now?"]  # the stopped turn is forgotten
     history = tmp_path / "langchain-moa" / "history"
     assert "+My name is Ada" in history.read_text()
     assert history.stat().st_mode & 0o777 == 0o600

@@ -50,7 +50,8 @@ processes.set_forkserver_preload(["langchain_together", "langchain_moa.graph", "
 
 
 def plain(**options: Any) -> StateGraph[Any, Any, Any, Any]:
-    return create_moa_graph(layers=LAYERS, aggregator=WRITER, **options)
+    # Where every turn has them, so that what was asked can be told from its last message.
+    return create_moa_graph(layers=LAYERS, aggregator=WRITER, reference_placement="system", **options)
 
 
 def as_a_node() -> StateGraph[Any, Any, Any, Any]:

@@ -123,7 +123,8 @@ def test_no_verdict_is_asked_for_that_would_pass_the_budget(ask, server, budget,
     answer = ask(ChatMoA(**OPTIONS, aggregation="select", **budget(calls)), "Hi")
     assert skipped(answer) == left_out
     assert len(server.requests) == 2 + (not left_out)
-    assert answer.text == f"words 1 of lab/{'a' if left_out else 'b'}"
+    # A judge sees the candidates in a random order, and this one takes the second.
+    assert answer.text in ["words 1 of lab/a", *([] if left_out else ["words 1 of lab/b"])]
 
 
 @pytest.mark.parametrize(("calls", "requests", "left_out"), [(4, 4, []), (3.9, 3, ["analyze"])])
