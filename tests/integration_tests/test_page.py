@@ -153,16 +153,39 @@ def test_the_account_tells_the_cost_and_what_a_budget_left_out(open_page, togeth
     expect(page.locator(".turn")).to_contain_text("The budget is reached: layer 2 was left out.")
 
 
-def test_a_proposer_that_fails_is_named_with_its_error_and_the_others_go_on(open_page, together):
-    together({**REPLIES, "lab/b": Reply(status=400, error="no such thing")})
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (400, "The provider refused the request."),
+        (401, "The provider refused the server's key."),
+        (404, "The provider does not know this model."),
+        (429, "The provider limited the rate of requests."),
+        (500, "The provider had an error."),
+    ],
+)
+def test_a_proposer_that_fails_says_why_in_a_sentence_and_the_others_go_on(open_page, together, status, says):
+    together({**REPLIES, "lab/b": Reply(status=status, error="no such thing")})
     page = open_page()
     ask(page)
     finished(page)
     expect(card(page, "b")).to_have_attribute("data-status", "failed")
-    expect(card(page, "b")).to_contain_text("OpenAIInvalidRequestError")
+    expect(card(page, "b").locator(".cause")).to_have_text(says)
+    expect(page.locator(".turn")).not_to_contain_text(re.compile(r"Error\b|no such thing"))
     expect(page.locator(".turn .node[data-status=failed]")).to_contain_text("b")
     expect(page.get_by_label("Answer", exact=True)).to_contain_text("from 2 references")
     expect(page.locator(".answer .text")).to_have_text("The answer.")
+
+
+def test_a_long_name_ends_with_an_ellipsis_inside_its_place_in_the_graph(open_page, together):
+    together(REPLIES)
+    page = open_page({"moa-1": ChatMoA(proposers=[Proposer(model="lab/a", name="W" * 18)], aggregator="lab/writer")})
+    label = page.locator(".node .label").first
+    expect(label).to_have_text("W" * 18)
+    assert label.evaluate("label => label.scrollWidth > label.clientWidth")  # or else nothing had to be cut
+    assert label.evaluate("label => getComputedStyle(label).textOverflow") == "ellipsis"
+    outer, inner = page.locator(".node rect").first.bounding_box(), label.bounding_box()
+    assert outer["x"] < inner["x"]
+    assert inner["x"] + inner["width"] < outer["x"] + outer["width"]
 
 
 def test_layers_come_one_after_the_other(open_page, together):

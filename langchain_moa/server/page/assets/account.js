@@ -1,6 +1,7 @@
 // The account of an answer, `response_metadata["moa"]`, in words.
 
 import { count, seconds } from "./dom.js";
+import { sentence } from "./failures.js";
 
 const INSTEAD = {
   no_complete_candidate: "No proposal was complete, so none could be selected: the aggregator wrote the answer.",
@@ -54,9 +55,9 @@ export function notes({ degraded }, finishReason) {
 function inWords({ reason, model, error, skipped }) {
   if (reason === "budget_reached") return `The budget is reached: ${skipped.replace("_", " ")} was left out.`;
   if (reason === "aggregator_failed" || reason === "judge_failed") {
-    return `The ${reason.split("_")[0]} ${model} failed, and the next one took over. ${error}`;
+    return `The ${reason.split("_")[0]} ${model} failed, and the next one took over. ${sentence(error)}`;
   }
-  return [INSTEAD[reason] ?? reason, error].filter(Boolean).join(" ");
+  return [INSTEAD[reason] ?? reason, sentence(error)].filter(Boolean).join(" ");
 }
 
 /** The aggregator's analysis of the proposals as Markdown, or nothing. */

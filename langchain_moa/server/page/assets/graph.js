@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const NODE = { width: 156, height: 30 };
 const GAP = { x: 48, y: 10 };
-const LONGEST = 18; // characters that fit into a node
+const LABEL = { x: 26, y: 5, end: 8 }; // where a node's name is, and the room after it
 const SMALLEST = 0.75; // of its own size, so that names stay readable on a phone
 const START = 14; // room for the question's dot
 
@@ -73,15 +73,23 @@ function box(name, x, y) {
   const node = make("g", { class: "node", transform: `translate(${x} ${y})` });
   node.dataset.status = "waiting";
   node.append(make("title"), make("rect", { width: NODE.width, height: NODE.height, rx: 8 }));
-  node.append(make("circle", { cx: 14, cy: NODE.height / 2, r: 4 }), make("text", { x: 26, y: NODE.height / 2 }));
+  node.append(make("circle", { cx: 14, cy: NODE.height / 2, r: 4 }), place());
   label(node, name);
   return node;
+}
+
+/** Room for a name, as HTML: SVG's own text can't be cut with an ellipsis where it would overflow. */
+function place() {
+  const size = { width: NODE.width - LABEL.x - LABEL.end, height: NODE.height - 2 * LABEL.y };
+  const room = make("foreignObject", { x: LABEL.x, y: LABEL.y, ...size });
+  room.appendChild(document.createElement("div")).className = "label";
+  return room;
 }
 
 function label(node, name) {
   node.dataset.name = name;
   node.querySelector("title").textContent = name;
-  node.querySelector("text").textContent = name.length > LONGEST ? `${name.slice(0, LONGEST - 1)}…` : name;
+  node.querySelector(".label").textContent = name;
 }
 
 function make(tag, attributes = {}) {

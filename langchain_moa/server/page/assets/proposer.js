@@ -2,6 +2,7 @@
 
 import { wasAsked } from "./account.js";
 import { copies, count, following, fromTemplate, seconds } from "./dom.js";
+import { sentence } from "./failures.js";
 import { show } from "./markdown.js";
 
 const MARKS = { waiting: "○", running: "◌", ok: "✓", truncated: "✓", cancelled: "–", skipped: "–" };
@@ -72,7 +73,7 @@ export class ProposerCard {
     if (call.text) {
       show(text, call.text);
     } else {
-      text.textContent = call.error ?? "";
+      text.textContent = sentence(call.error);
       text.classList.add("cause");
     }
     const isCut = text.scrollHeight > text.clientHeight;

@@ -2,6 +2,7 @@
 
 import { analysis, chosen, notes, summary, wasAsked } from "./account.js";
 import { announce, copies, count, following, fromTemplate, leadToEnd, seconds } from "./dom.js";
+import { sentence } from "./failures.js";
 import { AGGREGATOR, Graph, key } from "./graph.js";
 import { GrowingText, show } from "./markdown.js";
 import { ProposerCard } from "./proposer.js";
@@ -73,7 +74,7 @@ export class Turn {
     proposer_end: (call) => {
       this.#ended(call.layer, call);
       this.#progress(`layer ${call.layer}, ${call.done} of ${call.total}`);
-      const became = call.status === "ok" ? "answered" : `${call.status}: ${call.error ?? ""}`;
+      const became = call.status === "ok" ? "answered" : `${call.status}: ${sentence(call.error)}`;
       announce(`${call.proposer} ${became} (${call.done} of ${call.total})`);
     },
     aggregator_start: (about) => following(() => this.#write(about)),
