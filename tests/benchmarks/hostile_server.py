@@ -212,7 +212,7 @@ def _message(asked: dict[str, Any], text: str, kind: str) -> tuple[dict[str, Any
         return {"role": "assistant", "content": None}, reason
     if kind == "filtered half-way":
         return {"role": "assistant", "content": text[: len(text) // 2]}, reason
-    candidates = re.findall(r"<<(\w+)>>", json.dumps(asked["messages"]))  # shown in a random order
+    candidates = re.findall(r"<<(\w+)>>", json.dumps(asked.get("messages")))  # shown in a random order
     verdict = {"best": candidates.index("a") + 1 if "a" in candidates else 1, "reason": text}
     if asked.get("response_format"):
         return {"role": "assistant", "content": json.dumps(verdict)}, reason

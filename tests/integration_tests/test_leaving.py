@@ -245,7 +245,7 @@ async def longest_turn() -> float:
     return max(turns)
 
 
-@each_pace
+@pytest.mark.parametrize("apart", [20, 200], ids=lambda apart: f"{apart} ms")
 def test_two_hundred_async_callers_that_leave_at_once(server, runner, lateness, apart):
     warm(server, "string")
     model = mixture(server, "string", "aggregator", apart)
@@ -301,9 +301,11 @@ def served(server: HostileServer, apart: int, *options: str) -> AbstractContextM
     return serving(*models, "--max-concurrency", "1000", *options, **environment)
 
 
-@each_pace
-@pytest.mark.parametrize("clients", [1, CLIENTS])
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize(
+    ("apart", "clients", "stream"),
+    [(0, 1, True), (200, 1, False), (20, CLIENTS, True), (200, CLIENTS, False)],
+    ids=["a stream at 0 ms", "a whole answer at 200 ms", "200 streams at 20 ms", "200 whole answers at 200 ms"],
+)
 def test_clients_that_leave_moa_serve(server, runner, lateness, apart, clients, stream):
     async def leave(running: Served) -> tuple[Any, float]:
         asked = Clients(running)
@@ -332,8 +334,7 @@ def test_clients_that_leave_moa_serve(server, runner, lateness, apart, clients, 
     assert not left
 
 
-@each_pace
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize(("apart", "stream"), [(0, True), (200, False)], ids=["a stream at 0 ms", "whole at 200 ms"])
 def test_moa_serve_keeps_a_deadline(server, runner, lateness, apart, stream):
     async def ask(running: Served) -> tuple[bytes, float, Any]:
         asked = Clients(running)
