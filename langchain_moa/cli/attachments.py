@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_core.messages import HumanMessage
 
-_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+# What the files begin with: a name promises anything.
+_IMAGES = {b"\x89PNG\r\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 
 
 def read_attachment(path: Path) -> dict[str, Any]:
@@ -22,13 +22,14 @@ def read_attachment(path: Path) -> dict[str, Any]:
         ValueError: It is neither.
     """
     data = path.expanduser().read_bytes()
-    mime_type, _ = mimetypes.guess_type(path.name)
-    if mime_type in _IMAGES:
-        return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": mime_type}
-    return {"type": "text", "text": f"{path.name}:\n\n{decode(data, name=repr(str(path)))}"}
+    for beginning, mime_type in _IMAGES.items():
+        if data.startswith(beginning):
+            return {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": mime_type}
+    text = decode(data, name=repr(str(path)), hint=" Images may be PNG, JPEG, GIF or WebP files.")
+    return {"type": "text", "text": f"{path.name}:\n\n{text}"}
 
 
-def decode(data: bytes, *, name: str) -> str:
+def decode(data: bytes, *, name: str, hint: str = "") -> str:
     """Return text in UTF-8.
 
     Raises:
@@ -39,7 +40,7 @@ def decode(data: bytes, *, name: str) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise ValueError(f"{name} is no text in UTF-8. Images may be PNG, JPEG, GIF or WebP files: --attach FILE.")
+        raise ValueError(f"{name} is no text in UTF-8.{hint}")
     return text
 
 

@@ -437,6 +437,17 @@ def test_doctor_sees_missing_weights(monkeypatch, tmp_path):
     assert "none.gguf" in result.stdout
 
 
+def test_doctor_names_all_that_the_local_model_lacks(monkeypatch, tmp_path):
+    monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
+    monkeypatch.setenv("LANGCHAIN_MOA_GGUF", str(tmp_path / "none.gguf"))
+    monkeypatch.setattr("langchain_moa.cli.commands.doctor.find_spec", lambda package: None)
+    result = moa("doctor")
+    assert result.exit_code == 1
+    assert "xllamacpp is not installed; " in result.stdout
+    assert "none.gguf" in result.stdout
+    assert 'pip install "langchain-moa[local]"; `moa download`' in result.stdout
+
+
 def test_download_prints_where_the_weights_are(monkeypatch, tmp_path):
     monkeypatch.setattr("langchain_moa.local.download_weights", lambda: tmp_path / "model.gguf")
     assert moa("download").stdout == f"{tmp_path / 'model.gguf'}\n"

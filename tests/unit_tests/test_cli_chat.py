@@ -26,7 +26,7 @@ def test_an_image_and_a_text_file_go_with_the_question(serve, tmp_path):  # noqa
 
 
 def test_a_file_that_is_neither_is_refused_before_anything_is_paid(serve, tmp_path):  # noqa: F811
-    path = tmp_path / "a.bin"
+    path = tmp_path / "a.png"  # by its name alone
     path.write_bytes(b"\x00\xff")
     server = serve()
     assert "is no text in UTF-8" in errors_of(moa("ask", "Why?", "-a", str(path), *MIXTURE))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,12 +79,31 @@ async def _check_other(model: str) -> Check:
     """Check a model that is on no list: whether its package, its key or its weights are there, and it answers."""
     from langchain_moa.cli.error_messages import explain
 
+    if model.startswith("local:") and (missing := _missing_locally()):
+        return missing
     try:
         built = _build(model)
     except Exception as error:
-        remedy = "`moa download` fetches the weights." if model.startswith("local:") else "Then run it again."
-        return Check(name=model, problem=explain(error), remedy=remedy)
+        return Check(name=model, problem=explain(error), remedy="Then run `moa doctor` again.")
     return await _check_answer(model, built, listed=True)
+
+
+def _missing_locally() -> Check | None:
+    """Return all that the local model lacks at once."""
+    from langchain_moa.cli.error_messages import explain
+    from langchain_moa.exceptions import LocalModelError
+    from langchain_moa.local import find_weights
+
+    problems, remedies = [], []
+    if find_spec("xllamacpp") is None:
+        problems.append("xllamacpp is not installed")
+        remedies.append('pip install "langchain-moa[local]"')
+    try:
+        find_weights()
+    except LocalModelError as error:
+        problems.append(explain(error))
+        remedies.append("`moa download` fetches the weights")
+    return Check(name="local model", problem="; ".join(problems), remedy="; ".join(remedies)) if problems else None
 
 
 async def _check_together(models: list[str]) -> list[Check]:
