@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ from langchain_core.messages import HumanMessage
 from langchain_moa import ChatMoA
 from tests.conftest import Ask
 from tests.openai_server import OpenAIServer, Reply
+
+# LiteLLM, which MLflow imports where it is installed, fetches prices from the network otherwise.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 8, "total_tokens": 19}
 GUIDES = Path(__file__).parents[3] / "docs/pages/how-to/observability"
