@@ -89,14 +89,7 @@ def build_graph(
             with a message as `CollectReferences` makes it.
     """
     graph = StateGraph(MoAState, input_schema=MessagesState, output_schema=MessagesState)
-    common: dict[str, Any] = {
-        "of": len(mixture.layers),
-        "options": options,
-        "mixture": mixture.proposers,
-        "is_published": mixture.is_published,
-        "prices": mixture.prices,
-    }
-    layers = [Layer(number=n, members=members, **common) for n, members in enumerate(mixture.layers, 1)]
+    layers = to_layers(mixture, options)
     key = options.answer_key
     answer_key = matching(key) if isinstance(key, str) else key or final_answer
     previous: str | list[str] = START
@@ -128,6 +121,18 @@ def build_graph(
     if not layers[-1].comes_in_waves:  # after the last wave its node goes on by itself
         graph.add_edge(previous, end)
     return graph
+
+
+def to_layers(mixture: Mixture, options: MoAOptions) -> list[Layer]:
+    """Return a mixture's layers, first to last, as its nodes see them."""
+    common: dict[str, Any] = {
+        "of": len(mixture.layers),
+        "options": options,
+        "mixture": mixture.proposers,
+        "is_published": mixture.is_published,
+        "prices": mixture.prices,
+    }
+    return [Layer(number=n, members=members, **common) for n, members in enumerate(mixture.layers, 1)]
 
 
 def _add_waves(

@@ -27,7 +27,7 @@ from langchain_moa._models.mixture import resolve_mixture
 from langchain_moa._nodes.layer import Layer
 from langchain_moa._runtime.graph_run import GraphRun, surrounding_run
 from langchain_moa._runtime.tracing import watching
-from langchain_moa.graph import build_graph
+from langchain_moa.graph import build_graph, to_layers
 from langchain_moa.options import Gate, MoAOptions, ProposerLike
 
 try:
@@ -181,8 +181,7 @@ class MoAMiddleware(AgentMiddleware[PanelState, Any, Any]):
         graph = build_graph(mixture, options, end="references")
         compiled = graph.compile(checkpointer=False, name="panel")
         self._graph = compiled.with_config(recursion_limit=len(graph.nodes) + 2)
-        size = len(mixture.layers)
-        self._last = Layer(number=size, of=size, members=mixture.layers[-1], options=options, mixture=mixture.proposers)
+        self._last = to_layers(mixture, options)[-1]
         self._writer = mixture.aggregators[0]
         if self._is_tool:
             self.tools = [
