@@ -304,8 +304,8 @@ class _Run:
         return AIMessage(content=reference["content"], response_metadata=metadata)
 
     def _has_room(self, calls: int) -> bool:
-        made = [*(call for layer in self._node.layers for call in layer.calls(self._state)), *self._steps]
-        return self._node.budget.has_room(calls, self._state, made, like=self._layer)
+        node = self._node
+        return node.budget.has_room(calls, self._state, node.layers, like=self._layer, steps=self._steps)
 
     def _without_writing(self, outcome: Outcome) -> Outcome:
         """Take the first complete proposal as the answer, if one can be: tools and schemas are the aggregator's."""

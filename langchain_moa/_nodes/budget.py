@@ -34,22 +34,27 @@ class Budget:
         if not earlier or not self._limits:
             return False
         before = earlier[-1]
-        made = [call for each in earlier for call in each.calls(state)]
-        return before.is_skipped(state) or not self.has_room(len(layer.members) + 1, state, made, like=before)
+        return before.is_skipped(state) or not self.has_room(len(layer.members) + 1, state, earlier, like=before)
 
-    def has_room(self, calls: int, state: MoAState, made: Sequence[Call], *, like: Layer) -> bool:
+    def has_room(
+        self, calls: int, state: MoAState, layers: Sequence[Layer], *, like: Layer, steps: Sequence[Call] = ()
+    ) -> bool:
         """Tell whether a number of further calls would stay within the budgets.
 
         Args:
             calls: Their number.
             state: The graph's.
-            made: The calls so far, without the gate's.
-            like: The layer whose calls tell what one of them will use.
+            layers: Those that have ended.
+            like: The one whose calls tell what a further one will use.
+            steps: The calls after the layers.
         """
+        if not self._limits:
+            return True
+        made = [*(call for layer in layers for call in layer.calls(state)), *steps, state.get("gate_call", {})]
         for name, limit in self._limits.items():
             known = [used for call in like.calls(state) if (used := _used(name, call)) and not call.get("reused")]
             expected = calls * sum(known) / len(known) if known else 0
-            if _sum(name, [*made, state.get("gate_call", {})]) + expected > limit:
+            if _sum(name, made) + expected > limit:
                 return False
         return True
 
