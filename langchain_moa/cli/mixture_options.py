@@ -207,7 +207,7 @@ def _parameters() -> Iterator[tuple[str, Any]]:
             table = typer.Option(
                 exists=True,
                 dir_okay=False,
-                envvar="MOA_PRICES",
+                envvar=_variable("prices"),
                 show_envvar=False,
                 help=_HELP["prices"],
                 rich_help_panel=_DETAILS,
@@ -222,14 +222,13 @@ def _parameters() -> Iterator[tuple[str, Any]]:
 
 def _typer_option(option: DeclaredOption) -> Any:
     name = option.name
-    is_model = name in _METAVARS or name.endswith("aggregators")
     settings: dict[str, Any] = {
-        "envvar": f"MOA_{name.upper()}",
+        "envvar": _variable(name),
         "show_envvar": False,
         "help": _HELP.get(name) or _brief(option.text),
         "rich_help_panel": _MIXTURE if name in _COMMON else _DETAILS,
     }
-    if is_model:
+    if _is_of_models(name):
         settings["metavar"] = _METAVARS.get(name, "MODEL")
     elif option.type is not bool:
         settings["metavar"] = "SECONDS" if option.text.startswith("Seconds") else _KINDS.get(option.type, "MODE")
@@ -242,6 +241,16 @@ def _typer_option(option: DeclaredOption) -> Any:
     if name == "model":
         settings["callback"] = _a_line_up
     return typer.Option(*_FLAGS.get(name, ()), **settings)
+
+
+def _variable(name: str) -> str:
+    """Return the environment variable that sets an option."""
+    return f"MOA_{name.upper()}"
+
+
+def _is_of_models(name: str) -> bool:
+    """Tell whether an option names models, or the line-up of several."""
+    return name in _METAVARS or name.endswith("aggregators")
 
 
 def _brief(text: str) -> str:
@@ -278,7 +287,7 @@ def _a_line_up(value: str | None) -> str | None:
 
 def _source(ctx: typer.Context, name: str) -> str:
     source = ctx.get_parameter_source(name)
-    return f"MOA_{name.upper()}" if source is not None and source.name == "ENVIRONMENT" else "command line"
+    return _variable(name) if source is not None and source.name == "ENVIRONMENT" else "command line"
 
 
 def _split(listed: list[str] | None) -> list[str]:
@@ -291,7 +300,7 @@ def _value(name: str, value: Any) -> Any:
         from langchain_moa.prices import read_table
 
         return read_table(value)
-    if name == "model" or not (name in _METAVARS or name.endswith("aggregators")):
+    if name == "model" or not _is_of_models(name):
         return value
     return [_with_settings(one) for one in value] if isinstance(value, list) else _with_settings(cast("str", value))
 

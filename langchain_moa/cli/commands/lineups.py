@@ -23,12 +23,12 @@ def lineups(
     debug: options.Debug = False,
 ) -> None:
     """List the line-ups with their sources and the mixtures of the configuration file, or describe one."""
-    from langchain_moa.lineups import LINEUPS
+    from langchain_moa.lineups import LINEUPS, get_lineup
 
     own = load_config(config).mixtures
     if as_json:
-        listed = {**{one: _as_data(one, lineup) for one, lineup in LINEUPS.items()}, **own}
-        shown = listed if name is None else {name: listed.get(name) or _as_data(name, None)}
+        names = dict.fromkeys([*LINEUPS, *own]) if name is None else [name]
+        shown = {one: own[one] if one in own else _as_data(get_lineup(one)) for one in names}
         print(json.dumps(shown, ensure_ascii=False, indent=2))
     elif name is None:
         _list(LINEUPS, own)
@@ -36,10 +36,8 @@ def lineups(
         _describe(name, own)
 
 
-def _as_data(name: str, lineup: Lineup | None) -> dict[str, Any]:
-    from langchain_moa.lineups import get_lineup
-
-    data = asdict(lineup or get_lineup(name))
+def _as_data(lineup: Lineup) -> dict[str, Any]:
+    data = asdict(lineup)
     data["proposers"] = [
         proposer if isinstance(proposer, str) else proposer.model_dump(exclude_defaults=True)
         for proposer in data["proposers"]

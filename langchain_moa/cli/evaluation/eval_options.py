@@ -23,22 +23,13 @@ class JudgeMode(Enum):
     TEXT = "text"
 
 
-Bench = Annotated[
-    list[str],
-    typer.Option(
-        "--bench",
-        metavar="BENCHMARK",
-        help="alpaca_eval, mt_bench, flask, ifeval, or the path of your own task (JSON Lines); repeatable.",
-    ),
-]
-BenchOrNone = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--bench",
-        metavar="BENCHMARK",
-        help="alpaca_eval, mt_bench, flask, ifeval, or the path of your own task (JSON Lines); repeatable.",
-    ),
-]
+_bench = typer.Option(
+    "--bench",
+    metavar="BENCHMARK",
+    help="alpaca_eval, mt_bench, flask, ifeval, or the path of your own task (JSON Lines); repeatable.",
+)
+Bench = Annotated[list[str], _bench]
+BenchOrNone = Annotated[list[str] | None, _bench]
 LangSmith = Annotated[
     str | None,
     typer.Option(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from langchain_moa.cli.terminal.text import one_line
+from langchain_moa.cli.terminal.text import counted, one_line
 
 Tick = Callable[[str, str | None], None]
 """Reports a finished item: its name, and its error if it failed."""
@@ -146,7 +146,7 @@ def working(what: str) -> Iterator[None]:
 def end(*, answers: int = 0, judgments: int = 0) -> None:
     """Print how much failed and exit with 1; do nothing if nothing failed."""
     counts = [(answers, "answer"), (judgments, "judgment")]
-    parts = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
+    parts = [counted(count, word) for count, word in counts if count]
     if parts:
         typer.echo(f"moa: {' and '.join(parts)} failed; run the same command again to retry them.", err=True)
         raise typer.Exit(1)

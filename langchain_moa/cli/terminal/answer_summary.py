@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langchain_moa.cli.terminal.text import one_line
+from langchain_moa.cli.terminal.text import counted, one_line
+
+if TYPE_CHECKING:
+    from langchain_core.messages.ai import UsageMetadata
 
 
 def summarize(moa: Mapping[str, Any], seconds: float) -> list[str]:
@@ -21,15 +24,11 @@ def summarize(moa: Mapping[str, Any], seconds: float) -> list[str]:
 def summarize_all(accounts: Sequence[Mapping[str, Any]]) -> str:
     """Return the calls, tokens and cost of several answers on one line."""
     from langchain_moa._messages.answers import add_up, total_usage
+    from langchain_moa._messages.costs import calls_of, total_of
 
-    calls = sum(map(_calls, accounts))
-    parts = [f"{len(accounts)} answer{'' if len(accounts) == 1 else 's'}", f"{calls} call{'' if calls == 1 else 's'}"]
-    if usage := add_up(total_usage(moa) for moa in accounts):
-        parts += [f"{usage['input_tokens']:,} tokens in", f"{usage['output_tokens']:,} out"]
-    costs = [moa["cost"] for moa in accounts if "cost" in moa]
-    known = [cost["total"] for cost in costs if cost["total"] is not None]
-    unpriced = dict.fromkeys(model for cost in costs for model in cost["unpriced"])
-    parts += _cost({"total": sum(known) if known else None, "unpriced": list(unpriced)})
+    parts = [counted(len(accounts), "answer"), counted(sum(map(_calls, accounts)), "call")]
+    parts += _tokens(add_up(map(total_usage, accounts)))
+    parts += _cost(total_of(call for moa in accounts for call in calls_of(moa)))
     return " · ".join(parts)
 
 
@@ -51,16 +50,16 @@ def _came_about(moa: Mapping[str, Any]) -> Iterator[str]:
 def _took(moa: Mapping[str, Any], seconds: float) -> str:
     from langchain_moa._messages.answers import total_usage
 
-    usage = total_usage(moa)
-    calls = _calls(moa)
-    parts = [f"{calls} call{'s' if calls != 1 else ''}", f"{seconds:.1f} s"]
+    parts = [counted(_calls(moa), "call")]
+    if usage := total_usage(moa):
+        parts += [*_tokens(usage), *_cost(moa.get("cost"))]
+    return " · ".join([*parts, f"{seconds:.1f} s"])
+
+
+def _tokens(usage: UsageMetadata | None) -> Iterator[str]:
     if usage:
-        parts[1:1] = [
-            f"{usage['input_tokens']:,} tokens in",
-            f"{usage['output_tokens']:,} out",
-            *_cost(moa.get("cost")),
-        ]
-    return " · ".join(parts)
+        yield f"{usage['input_tokens']:,} tokens in"
+        yield f"{usage['output_tokens']:,} out"
 
 
 def _cost(cost: Mapping[str, Any] | None) -> Iterator[str]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from langchain_moa.cli.terminal.answer_summary import summarize
 from langchain_moa.cli.terminal.keyboard import no_echo
 from langchain_moa.cli.terminal.markdown import render, split_finished
-from langchain_moa.cli.terminal.text import clean, one_line, printable
+from langchain_moa.cli.terminal.text import clean, counted, one_line, printable
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -200,8 +200,7 @@ class PlainView:
             text = f"layer {event['layer']}: {event['proposer']}: {', '.join(filter(None, parts))}"
             print(one_line(f"{text}: {event['error']}" if event["error"] else text), file=self._err, flush=True)
         elif event["event"] == "moa_aggregator_start":
-            count = event["references"]
-            text = f"aggregator: {event['model']}, {count} reference{'' if count == 1 else 's'}"
+            text = f"aggregator: {event['model']}, {counted(event['references'], 'reference')}"
             print(one_line(text), file=self._err, flush=True)
 
     def tick(self) -> None:

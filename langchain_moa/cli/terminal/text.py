@@ -1,4 +1,4 @@
-"""Make text from models and providers safe to print on a terminal."""
+"""Text for a terminal: counts, and what models and providers say, made safe to print."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def clean(text: str) -> str:
         if name.endswith(_SECRET_NAMES) and len(value) >= 8:
             text = text.replace(value, "***")
     return printable(text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words, such as "1 call" or "2 calls"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def one_line(text: str) -> str:
