@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from inspect import signature
-from types import FunctionType, MethodType, SimpleNamespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -22,6 +22,7 @@ from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
 from langchain_moa._models.lean_chunks import AsyncChunks, Chunks
+from langchain_moa._models.unobserved import Unobserved, is_own
 
 _Model = TypeVar("_Model", bound=type[BaseChatOpenAI])
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def lean(model: _Model) -> _Model:
     """
     names = {name: getattr(model, name) for name in ("__module__", "__qualname__", "__doc__")}
     derive: Any = type(model)
-    derived: _Model = derive(model.__name__, (_LeanCompletions, model), names)
+    derived: _Model = derive(model.__name__, (Unobserved, _LeanCompletions, model), names)
     return derived
 
 
@@ -125,19 +126,8 @@ class _LeanCompletions(_Base):
             or getattr(self, "_uses_gateway", False)
             or self._use_responses_api(given)
         )
-        return not is_unusual and all(map(_is_of_sdk, (self.client, self.async_client)))
-
-
-def _is_of_sdk(completions: Any) -> bool:
-    """Return whether `create` is the SDK's own: whoever wraps it to observe it expects the SDK's types."""
-    create = getattr(completions, "create", None)
-    function = getattr(create, "__func__", None)
-    # Wrappers made with `wrapt` have the attributes of what they wrap, but not its type.
-    return (
-        type(create) is MethodType
-        and type(function) is FunctionType
-        and function.__globals__["__name__"].startswith("openai.")
-    )
+        clients = (self.client, self.async_client)
+        return not is_unusual and all(is_own(getattr(client, "create", None), "openai") for client in clients)
 
 
 class _Completions:
