@@ -14,6 +14,12 @@ export function announce(text) {
   document.getElementById("status").textContent = text;
 }
 
+/** Show a text in an element, which is hidden without one. */
+export function say(id, text) {
+  document.getElementById(id).textContent = text;
+  document.getElementById(id).hidden = !text;
+}
+
 let placed; // where the page was scrolled to last, if not by the reader
 
 /** Scroll to an element, as its style says where. */
@@ -40,14 +46,29 @@ function scrollToEnd() {
   placed = scrollY;
 }
 
-/** Have a button copy a text, and say so. */
-export function copies(button, text) {
-  const label = button.textContent;
-  button.addEventListener("click", async () => {
-    const copied = await copy(text());
-    button.textContent = copied ? "Copied" : "Not copied";
-    setTimeout(() => { button.textContent = label; }, 1500);
+/** Call back whenever an element begins or ceases to be too small for its content. */
+export function whenOverflowing(element, tell) {
+  new ResizeObserver(() => tell(element.scrollHeight > element.clientHeight + 1)).observe(element);
+}
+
+/** Have an element that scrolls take the focus, without which some browsers don't scroll it by keys. */
+export function scrollsByKeys(element) {
+  whenOverflowing(element, (isCut) => {
+    if (isCut) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
   });
+}
+
+/** Have a button copy a text. */
+export function copies(button, text) {
+  button.addEventListener("click", () => copyFor(button, text()));
+}
+
+/** Copy a text, and let the button say so. */
+export async function copyFor(button, text) {
+  button.dataset.label ??= button.textContent;
+  button.textContent = (await copy(text)) ? "Copied" : "Not copied";
+  setTimeout(() => { button.textContent = button.dataset.label; }, 1500);
 }
 
 async function copy(text) {

@@ -1,30 +1,43 @@
 // One question, what happens inside the mixture, and the answer.
 
-import { analysis, chosen, notes, summary, wasAsked } from "./account.js";
-import { announce, copies, count, following, fromTemplate, leadToEnd, seconds } from "./dom.js";
+import { analysis, bill, chosen, notes, steps, summary, wasAsked } from "./account.js";
+import { announce, copies, count, following, fromTemplate, leadToEnd, scrollsByKeys, seconds } from "./dom.js";
 import { sentence } from "./failures.js";
 import { AGGREGATOR, Graph, key } from "./graph.js";
+import { thumbnail } from "./images.js";
 import { GrowingText, show } from "./markdown.js";
+import { fillPrompt } from "./prompt.js";
 import { ProposerCard } from "./proposer.js";
 
 const TICK_MS = 100;
+const ANSWER_LEVEL = 3; // of its heading
 
+/** Its element sends `edit` and `retry`, whose detail is the turn. */
 export class Turn {
   element = fromTemplate("turn");
   #cards = new Map();
   #graph;
   #answer;
+  #account;
+  #isLive;
   #isWriting = false;
-  #started = performance.now();
   #writingSince = 0;
-  #clock = setInterval(() => this.#tick(), TICK_MS);
+  #clock;
 
-  constructor(question, lineup) {
-    this.question = question;
-    this.#find(".question").textContent = question;
-    this.#find(".what").textContent = `Inside ${lineup}`;
-    this.#answer = new GrowingText(this.#find(".answer .text"), following);
+  /** `record`: the turn as it is kept, see `conversations.js`. `isLive`: it is being answered. */
+  constructor(record, { isLive = false } = {}) {
+    this.record = record;
+    this.#isLive = isLive;
+    if (isLive) this.#clock = setInterval(() => this.#tick(), TICK_MS);
+    this.#find("h2").textContent = `Question ${record.number + 1}`;
+    this.#find(".question .words").textContent = record.question;
+    this.#find(".question .images").append(...record.images.map(thumbnail));
+    scrollsByKeys(this.#find(".question .words"));
+    this.#find(".what").textContent = `Inside ${record.lineup}`;
+    this.#answer = new GrowingText(this.#find(".answer .text"), following, ANSWER_LEVEL);
     copies(this.#find(".account .copy"), () => this.text);
+    this.#sends("edit");
+    this.#sends("retry");
   }
 
   /** The answer so far, as Markdown. */
@@ -32,36 +45,42 @@ export class Turn {
     return this.#answer.text;
   }
 
-  get retryButton() {
-    return this.#find(".retry");
+  /** Where the answer is, or what there is instead of one. */
+  get target() {
+    return this.text ? this.#find(".answer") : this.element;
   }
 
-  /** Take an event of the run; those that a page knows nothing of are passed over. */
-  on(event) {
-    this.#events[event.event]?.(event);
+  /** Take an event of the run, and keep it. */
+  take(event) {
+    const last = this.record.events.at(-1);
+    if (event.event === "token" && last?.event === "token") last.text += event.text;
+    else this.record.events.push({ ...event });
+    this.#on(event);
   }
 
-  /** It ended early: `problem` says why, in words. */
-  fail(problem) {
-    this.#find(".problem").textContent = problem;
-    this.#find(".problem").hidden = false;
-    this.#find(".account .sum").textContent = `after ${seconds(this.#elapsed(this.#started))}`;
-    if (this.#isWriting) this.#graph.set(AGGREGATOR, "failed");
-    this.#finish();
+  /** Show what was kept. */
+  replay() {
+    this.record.events.forEach((event) => this.#on(event));
+    this.end(this.record.outcome ?? { kind: "interrupted" });
   }
 
-  /** The reader stopped it. */
-  stop() {
-    this.#find(".account .sum").textContent = `Stopped after ${seconds(this.#elapsed(this.#started))}`;
-    if (this.#isWriting) this.#graph.set(AGGREGATOR, "cancelled");
-    announce("Stopped.");
+  /** It ended. `kind`: `complete`, `failed` (`problem` says why), `stopped` or `interrupted`. */
+  end({ kind, problem, seconds: elapsed }) {
+    if (kind !== "interrupted") this.record.outcome = { kind, problem, seconds: elapsed };
+    if (kind === "complete") this.#complete(this.#account, elapsed);
+    else this.#endEarly(kind, problem, elapsed);
     this.#finish();
   }
 
   /** Make room for the next question. */
   fold() {
     this.#find(".inside").open = false;
-    this.retryButton.hidden = true;
+    this.#find(".retry").hidden = true;
+  }
+
+  /** Take an event; those that a page knows nothing of are passed over. */
+  #on(event) {
+    this.#events[event.event]?.(event);
   }
 
   #events = {
@@ -75,14 +94,15 @@ export class Turn {
       this.#ended(call.layer, call);
       this.#progress(`layer ${call.layer}, ${call.done} of ${call.total}`);
       const became = call.status === "ok" ? "answered" : `${call.status}: ${sentence(call.error)}`;
-      announce(`${call.proposer} ${became} (${call.done} of ${call.total})`);
+      this.#announce(`${call.proposer} ${became} (${call.done} of ${call.total})`);
     },
     aggregator_start: (about) => following(() => this.#write(about)),
+    prompt: ({ messages }) => fillPrompt(this.#find(".prompt"), messages),
     token: ({ text }) => {
       this.#find(".answer").hidden = false; // nobody writes an answer that was selected or voted for
       this.#answer.add(text);
     },
-    end: (account) => this.#complete(account),
+    end: (account) => { this.#account = account; },
   };
 
   #build(layers) {
@@ -114,40 +134,48 @@ export class Turn {
     this.#find(".answer").setAttribute("aria-busy", "true");
     this.#find(".by").textContent = `${model}, from ${count(references, "reference")}`;
     this.#progress("the aggregator is at work");
-    leadToEnd();
-    announce("The aggregator is at work.");
+    if (this.#isLive && this.element.isConnected) leadToEnd();
+    this.#announce("The aggregator is at work.");
   }
 
-  #complete({ moa, usage, finish_reason }) {
+  #complete({ moa, usage, finish_reason }, elapsed) {
     moa.layers.forEach((calls, index) => {
-      // Those that were not asked this time were not told of either.
-      for (const call of calls) if (!wasAsked(call)) this.#ended(index + 1, call);
+      for (const call of calls) {
+        // Those that were not asked this time were not told of; what the others cost may be known only now.
+        if (wasAsked(call)) this.#cards.get(key(index + 1, call.proposer))?.bill(call);
+        else this.#ended(index + 1, call);
+      }
     });
     const isCutOff = finish_reason === "length";
     this.#graph.set(AGGREGATOR, isCutOff ? "truncated" : "ok", moa.aggregator?.model);
     this.#isWriting = false;
-    if (moa.aggregator) this.#find(".answer .seconds").textContent = seconds(moa.aggregator.seconds);
+    if (moa.aggregator) {
+      this.#find(".answer .seconds").textContent = seconds(moa.aggregator.seconds);
+      this.#find(".answer .bill").textContent = bill(moa.aggregator);
+    }
     const choice = chosen(moa);
     if (choice) {
       this.#cards.get(key(moa.layers.length, choice.proposer))?.choose();
       this.#find(".by").textContent = choice.why;
     }
-    this.#analyzed(analysis(moa));
-    this.#note(notes(moa, finish_reason));
-    this.#find(".account .sum").textContent = summary(moa, usage, this.#elapsed(this.#started));
-    announce("The answer is complete.");
-    this.#finish();
+    this.#find(".analysis").hidden = !moa.analysis;
+    show(this.#find(".analysis .text"), analysis(moa));
+    this.#list(".steps", steps(moa));
+    this.#list(".notes", notes(moa, finish_reason));
+    this.#find(".account .sum").textContent = summary(moa, usage, elapsed);
+    this.#announce("The answer is complete.");
   }
 
-  #analyzed(text) {
-    this.#find(".analysis").hidden = !text;
-    show(this.#find(".analysis .text"), text);
-  }
-
-  #note(sentences) {
-    const list = this.#find(".notes");
-    list.hidden = !sentences.length;
-    for (const sentence of sentences) list.appendChild(document.createElement("li")).textContent = sentence;
+  #endEarly(kind, problem, elapsed) {
+    const text = { failed: problem, interrupted: INTERRUPTED }[kind] ?? "";
+    this.#find(".problem").textContent = text;
+    this.#find(".problem").hidden = !text;
+    this.#find(".account .sum").textContent = {
+      failed: `after ${seconds(elapsed ?? 0)}`,
+      stopped: `Stopped after ${seconds(elapsed ?? 0)}`,
+    }[kind] ?? "";
+    if (this.#isWriting) this.#graph.set(AGGREGATOR, kind === "failed" ? "failed" : "cancelled");
+    if (kind === "stopped") this.#announce("Stopped.");
   }
 
   #finish() {
@@ -167,13 +195,25 @@ export class Turn {
     });
   }
 
-  #tick() {
-    for (const card of this.#cards.values()) card.tick();
-    if (this.#isWriting) this.#find(".answer .seconds").textContent = seconds(this.#elapsed(this.#writingSince));
+  #list(selector, sentences) {
+    const list = this.#find(selector);
+    list.hidden = !sentences.length;
+    for (const sentence of sentences) list.appendChild(document.createElement("li")).textContent = sentence;
   }
 
-  #elapsed(since) {
-    return (performance.now() - since) / 1000;
+  #tick() {
+    for (const card of this.#cards.values()) card.tick();
+    if (!this.#isWriting) return;
+    this.#find(".answer .seconds").textContent = seconds((performance.now() - this.#writingSince) / 1000);
+  }
+
+  #sends(type) {
+    const send = () => this.element.dispatchEvent(new CustomEvent(type, { bubbles: true, detail: this }));
+    this.#find(`.${type}`).addEventListener("click", send);
+  }
+
+  #announce(text) {
+    if (this.#isLive && this.element.isConnected) announce(text);
   }
 
   #progress(text) {
@@ -184,3 +224,5 @@ export class Turn {
     return this.element.querySelector(selector);
   }
 }
+
+const INTERRUPTED = "Interrupted: the page was closed or loaded anew before the answer was complete.";
