@@ -5,26 +5,22 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import expect
 
 from langchain_moa import ChatMoA, Proposer
 from langchain_moa.server.app import create_app
 from langchain_moa.server.served import Served
 from tests.chromium import needs_chromium
-from tests.openai_server import OpenAIServer, Reply
+from tests.openai_server import Reply
+from tests.page_driver import MIXTURE, REPLIES, ask, card, finished
 from tests.unit_tests.server.conftest import running
 from tests.unit_tests.test_aggregation import choosing
 
 pytestmark = needs_chromium
-expect.set_options(timeout=60_000)  # there may be few cores, and others on them
 
-MIXTURE = {"proposers": ["lab/a", "lab/b", "lab/c"], "aggregator": "lab/writer"}
-REPLIES = {"lab/a": "42", "lab/b": "Forty-two.", "lab/c": "42!", "lab/writer": "The answer."}
 HOSTILE = """\
 <img src=x onerror="window.hacked = 1"> and <script>window.hacked = 2</script>
 
@@ -40,63 +36,6 @@ HOSTILE = """\
 
 <form action="/v1/models"><input name=key></form>
 """
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What must not happen: a dialog, a script that fails, a violated policy, a request to anybody else."""
-    return []
-
-
-@pytest.fixture
-def open_page(
-    browser: Browser, together: Callable[..., OpenAIServer], complaints: list[str]
-) -> Iterator[Callable[..., Page]]:
-    """Serve mixtures of the models of `together` and open the page: `open_page(models, options, **of_the_browser)`."""
-    with ExitStack() as stack:
-
-        def open_it(models: Any = None, options: Any = None, **of_the_browser: Any) -> Page:
-            app = create_app(Served(models or {"moa-1": ChatMoA(**MIXTURE)}), **(options or {}))
-            url = str(stack.enter_context(running(app)).base_url)
-            context = browser.new_context(base_url=url, **of_the_browser)
-            stack.callback(context.close)
-            _listen(context, url, complaints)
-            page = context.new_page()
-            page.set_default_timeout(60_000)
-            page.goto("/")
-            return page
-
-        yield open_it
-    assert complaints == []
-
-
-def _listen(context: BrowserContext, url: str, complaints: list[str]) -> None:
-    def refuse(dialog: Any) -> None:
-        complaints.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def hear(message: Any) -> None:
-        # The browser reports each error status of a response here; those are what some tests are about.
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            complaints.append(message.text)
-
-    context.on("dialog", refuse)
-    context.on("console", hear)
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-    context.on("request", lambda request: request.url.startswith(url) or complaints.append(request.url))
-
-
-def ask(page: Page, question: str = "What is 6 x 7?") -> None:
-    page.get_by_label("Your question").fill(question)
-    page.get_by_role("button", name="Send").click()
-
-
-def card(page: Page, name: str) -> Any:
-    return page.get_by_label(f"Proposer {name}").last
-
-
-def finished(page: Page) -> None:
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
 
 
 def test_proposals_fill_in_side_by_side_and_the_answer_grows_under_them(open_page, together):

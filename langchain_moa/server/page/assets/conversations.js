@@ -47,7 +47,7 @@ class Memory {
 
   save({ id, title, changed, isNew }, turn) {
     const known = this.#all.get(id);
-    if (!known && !isNew) return;
+    if (!known && !isNew) throw new Error("It was deleted.");
     const turns = [...(known?.turns ?? []).slice(0, turn.number), turn];
     this.#all.set(id, { id, title, ...known, changed, turns });
   }

@@ -45,7 +45,7 @@ class Database {
     const { id, changed } = conversation;
     return this.#in("readwrite", async (conversations, turns) => {
       const known = await result(conversations.get(id));
-      if (!known && !conversation.isNew) return; // deleted in another tab
+      if (!known && !conversation.isNew) throw new Error("It was deleted in another tab.");
       conversations.put({ id, title: known?.title ?? conversation.title, changed });
       turns.delete(turnsOf(id, turn.number));
       turns.put({ ...turn, conversation: id });

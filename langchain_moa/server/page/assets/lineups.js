@@ -11,9 +11,7 @@ export const chosenLineup = () => select.value || DEFAULT;
 
 /** Choose a line-up, if it is still served. */
 export function chooseLineup(name) {
-  if (![...select.options].some(({ value }) => value === name) || select.value === name) return;
-  select.value = name;
-  drawLineup();
+  if ([...select.options].some(({ value }) => value === name)) select.value = name;
 }
 
 /** Ask the server for its line-ups, unless they are there already. */
@@ -30,8 +28,9 @@ export async function loadLineups() {
   }
 }
 
-/** Draw the mixture that would be asked, or say why it can't be. */
-async function drawLineup() {
+/** Draw the mixture that would be asked, or say why it can't be; not while a conversation is there instead. */
+export async function drawLineup() {
+  if (welcome.hidden || !select.length) return;
   const chosen = select.value;
   const figure = welcome.querySelector(".graph");
   try {

@@ -5,7 +5,7 @@ import { Conversation } from "./conversation.js";
 import * as conversations from "./conversations.js";
 import { announce, say, scrollToStart } from "./dom.js";
 import { addressOf, listAt } from "./list.js";
-import { chooseLineup, chosenLineup, loadLineups } from "./lineups.js";
+import { chooseLineup, chosenLineup, drawLineup, loadLineups } from "./lineups.js";
 
 const get = (id) => document.getElementById(id);
 const [place, welcome, question] = ["conversation", "welcome", "question"].map(get);
@@ -42,6 +42,7 @@ async function load(id) {
 function begin(notice = "") {
   show(new Conversation());
   say("missing", notice);
+  drawLineup();
 }
 
 function show(conversation) {
