@@ -46,9 +46,10 @@ function scrollToEnd() {
   placed = scrollY;
 }
 
-/** Call back whenever an element begins or ceases to be too small for its content. */
+/** Call back whenever an element's size changes: whether it is too small for its content. */
 export function whenOverflowing(element, tell) {
-  new ResizeObserver(() => tell(element.scrollHeight > element.clientHeight + 1)).observe(element);
+  const isCut = () => element.scrollHeight > element.clientHeight + 1 || element.scrollWidth > element.clientWidth + 1;
+  new ResizeObserver(() => tell(isCut())).observe(element);
 }
 
 /** Have an element that scrolls take the focus, without which some browsers don't scroll it by keys. */

@@ -1,6 +1,7 @@
 // The line-ups to choose from, and the mixture that would be asked.
 
 import { request } from "./api.js";
+import { scrollsByKeys } from "./dom.js";
 import { Graph } from "./graph.js";
 
 const DEFAULT = "moa-1";
@@ -53,3 +54,4 @@ function showProblem(text) {
 }
 
 select.addEventListener("change", drawLineup);
+scrollsByKeys(welcome.querySelector(".graph"));

@@ -33,6 +33,7 @@ export class Turn {
     this.#find(".question .words").textContent = record.question;
     this.#find(".question .images").append(...record.images.map(thumbnail));
     scrollsByKeys(this.#find(".question .words"));
+    scrollsByKeys(this.#find(".graph"));
     this.#find(".what").textContent = `Inside ${record.lineup}`;
     this.#answer = new GrowingText(this.#find(".answer .text"), following, ANSWER_LEVEL);
     copies(this.#find(".account .copy"), () => this.text);
