@@ -13,7 +13,7 @@ from langchain_moa.server.app import create_app
 from langchain_moa.server.served import Served
 from tests.unit_tests.server.conftest import running
 
-expect.set_options(timeout=8_000)  # there may be few cores, and others on them
+expect.set_options(timeout=60_000)  # there may be few cores, and others on them
 
 MIXTURE = {"proposers": ["lab/a", "lab/b", "lab/c"], "aggregator": "lab/writer"}
 REPLIES = {"lab/a": "42", "lab/b": "Forty-two.", "lab/c": "42!", "lab/writer": "The answer."}

@@ -48,7 +48,7 @@ def open_page(
             listen(context, url, complaints)
             context.add_init_script(script)
             page = context.new_page()
-            page.set_default_timeout(8_000)
+            page.set_default_timeout(60_000)
             page.goto("/")
             return page
 

@@ -89,6 +89,9 @@ def test_the_account_tells_the_cost_and_what_a_budget_left_out(open_page, togeth
     ask(page)
     finished(page)
     expect(page.locator(".account")).to_contain_text("2 calls · 22 tokens in · 14 out · $0.05 · ")
+    expect(page.get_by_label("Proposer a").first.locator(".bill")).to_have_text("11 tokens in · 7 out · $0.025")
+    expect(page.locator(".answer .bill")).to_have_text("11 tokens in · 7 out · $0.025")
+    expect(page.locator(".answer .seconds")).to_have_text(re.compile(r"^\d+\.\d s$"))
     expect(page.locator(".turn")).to_contain_text("The budget is reached: layer 2 was left out.")
 
 
@@ -171,6 +174,7 @@ def test_a_proposal_that_is_selected_is_shown_with_the_judges_reason(open_page, 
     finished(page)
     expect(page.locator(".answer .text")).to_have_text("Forty-two.")
     expect(page.locator(".answer .by")).to_have_text("selected from b: It is in words.")
+    expect(page.locator(".steps li")).to_have_text(re.compile(r"^select · lab/writer · \d+\.\d s · 11 tokens in · 7 out$"))
     expect(card(page, "b")).to_contain_text("the answer")
     expect(page.locator(".account")).to_contain_text("4 calls")
 

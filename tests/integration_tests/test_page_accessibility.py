@@ -20,6 +20,7 @@ DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 RUN = "() => axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations)"
 RICH = """\
 ## Why
@@ -47,6 +48,7 @@ def examine(page: Page, state: str) -> list[Any]:
         page.set_viewport_size(size)
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            page.evaluate(DRAWN)  # what scrolls here takes the focus
             where = (state, size["width"], theme)
             for rule in page.evaluate(RUN):
                 found += [(*where, rule["id"], node["html"][:200], node["failureSummary"]) for node in rule["nodes"]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import threading
+from itertools import pairwise
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from langchain_moa import ChatMoA
@@ -29,6 +29,13 @@ GIVE = """([png, size, name, type, how]) => {
   const event = how === "paste" ? new ClipboardEvent("paste", { ...options, clipboardData: data })
     : new DragEvent("drop", { ...options, dataTransfer: data });
   document.getElementById("question").dispatchEvent(event);
+}"""
+
+
+# Whether the last event of a conversation's first turn is kept.
+KEPT = """async ([id, last]) => {
+  const { get } = await import("/page/conversations.js");
+  return (await get(id))?.turns[0].events.at(-1)?.event === last;
 }"""
 
 
@@ -127,8 +134,7 @@ def test_an_answer_that_a_reload_interrupts_is_shown_as_far_as_it_came(open_page
     page = open_page()
     ask(page)
     expect(page.locator(".answer .text")).to_have_text("The")
-    read = "id => import('/page/conversations.js').then(({ get }) => get(id)).then((kept) => kept.turns[0].events.at(-1))"
-    page.wait_for_function(f"id => ({read})(id).then((last) => last.event === 'token')", arg=page.url.split("/")[-1])
+    page.wait_for_function(KEPT, arg=[page.url.split("/")[-1], "token"])
     page.reload()
     expect(page.locator(".turn > .problem")).to_contain_text("Interrupted")
     expect(page.locator(".answer .text")).to_have_text("The")
@@ -183,6 +189,9 @@ def test_a_browser_that_is_full_is_told_of_and_the_answer_is_there(open_page, to
     finished(page)
     expect(page.locator(".answer .text")).to_have_text("The answer.")
     expect(page.get_by_role("alert")).to_contain_text("This browser has no room for the conversation")
+    page.get_by_role("button", name="New", exact=True).click()
+    page.go_back()
+    expect(page.locator(".answer .text")).to_have_text("The answer.")
 
 
 def test_images_come_by_button_drop_and_paste_and_what_is_none_is_refused_in_a_sentence(open_page, together):
@@ -287,4 +296,4 @@ def test_a_key_leads_to_the_answer_and_back_and_long_texts_scroll_by_keys(open_p
         "headings => headings.filter((each) => each.checkVisibility()).map((each) => Number(each.tagName[1]))"
     )
     assert levels[0] == 2
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))

@@ -20,6 +20,12 @@ export function say(id, text) {
   document.getElementById(id).hidden = !text;
 }
 
+/** Fill a list, which is hidden while it has no lines. */
+export function list(element, lines) {
+  element.hidden = !lines.length;
+  for (const line of lines) element.appendChild(document.createElement("li")).textContent = line;
+}
+
 let placed; // where the page was scrolled to last, if not by the reader
 
 /** Scroll to an element, as its style says where. */

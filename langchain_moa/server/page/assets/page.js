@@ -12,8 +12,9 @@ const [place, welcome, question] = ["conversation", "welcome", "question"].map(g
 const TITLE = document.title;
 
 let current = new Conversation();
-/** Conversations that are being answered, by id: the reader may look at another one meanwhile. */
-const running = new Map();
+/** By id, those that only the page has: they are being answered, while the reader may look at another one, or the
+ * browser could not keep them. */
+const live = new Map();
 
 // -- Which conversation is shown -------------------------------------------------------------------------------------
 
@@ -24,7 +25,7 @@ async function follow() {
   const id = idInAddress();
   if (id === current.id) return;
   if (!id) return begin();
-  const known = running.get(id) ?? await load(id);
+  const known = live.get(id) ?? await load(id);
   if (idInAddress() !== id) return; // the reader went on meanwhile
   if (known) show(known);
   else begin("This conversation is not in this browser: it was deleted, or is kept in another one.");
@@ -95,12 +96,17 @@ function listen(conversation) {
   const listening = new AbortController();
   const on = (type, heard) => conversation.addEventListener(type, heard, { signal: listening.signal });
   const told = () => { if (conversation === current) tellState(); };
-  running.set(conversation.id, conversation);
+  let problem = "";
+  const tellProblem = ({ detail }) => {
+    problem = detail ?? "";
+    say("unkept", problem);
+  };
+  live.set(conversation.id, conversation);
   on("began", told);
-  on("kept", () => say("unkept", ""));
-  on("unkept", ({ detail }) => say("unkept", detail));
+  on("kept", tellProblem);
+  on("unkept", tellProblem);
   on("ended", () => {
-    running.delete(conversation.id);
+    if (!problem) live.delete(conversation.id);
     told();
   });
   return () => listening.abort();
@@ -149,11 +155,11 @@ get("new").addEventListener("click", () => {
 listAt(get("conversations"), {
   current: () => current.id,
   renamed(id, title) {
-    for (const known of [current, running.get(id)]) if (known?.id === id) known.title = title;
+    for (const known of [current, live.get(id)]) if (known?.id === id) known.title = title;
     tellState();
   },
   removed(id) {
-    running.get(id)?.discard();
+    live.get(id)?.discard();
     if (id === current.id) location.hash = "#/";
   },
 });

@@ -1,13 +1,12 @@
 // One question, what happens inside the mixture, and the answer.
 
-import { analysis, bill, chosen, notes, steps, summary, wasAsked } from "./account.js";
-import { announce, copies, count, following, fromTemplate, leadToEnd, scrollsByKeys, seconds } from "./dom.js";
+import { analysis, bill, chosen, notes, summary } from "./account.js";
+import { announce, copies, count, following, fromTemplate, leadToEnd, list, scrollsByKeys, seconds } from "./dom.js";
 import { sentence } from "./failures.js";
-import { AGGREGATOR, Graph, key } from "./graph.js";
 import { thumbnail } from "./images.js";
+import { Inside } from "./inside.js";
 import { GrowingText, show } from "./markdown.js";
 import { fillPrompt } from "./prompt.js";
-import { ProposerCard } from "./proposer.js";
 
 const TICK_MS = 100;
 const ANSWER_LEVEL = 3; // of its heading
@@ -15,8 +14,7 @@ const ANSWER_LEVEL = 3; // of its heading
 /** Its element sends `edit` and `retry`, whose detail is the turn. */
 export class Turn {
   element = fromTemplate("turn");
-  #cards = new Map();
-  #graph;
+  #inside;
   #answer;
   #account;
   #isLive;
@@ -33,8 +31,7 @@ export class Turn {
     this.#find(".question .words").textContent = record.question;
     this.#find(".question .images").append(...record.images.map(thumbnail));
     scrollsByKeys(this.#find(".question .words"));
-    scrollsByKeys(this.#find(".graph"));
-    this.#find(".what").textContent = `Inside ${record.lineup}`;
+    this.#inside = new Inside(this.#find(".inside"), record.lineup);
     this.#answer = new GrowingText(this.#find(".answer .text"), following, ANSWER_LEVEL);
     copies(this.#find(".account .copy"), () => this.text);
     this.#sends("edit");
@@ -61,8 +58,12 @@ export class Turn {
 
   /** Show what was kept. */
   replay() {
-    this.record.events.forEach((event) => this.#on(event));
-    this.end(this.record.outcome ?? { kind: "interrupted" });
+    try {
+      this.record.events.forEach((event) => this.#on(event));
+      this.end(this.record.outcome ?? { kind: "interrupted" });
+    } catch {
+      this.#problem("This answer was kept by another version of this page, and can't be shown whole.");
+    }
   }
 
   /** It ended. `kind`: `complete`, `failed` (`problem` says why), `stopped` or `interrupted`. */
@@ -75,7 +76,7 @@ export class Turn {
 
   /** Make room for the next question. */
   fold() {
-    this.#find(".inside").open = false;
+    this.#inside.fold();
     this.#find(".retry").hidden = true;
   }
 
@@ -85,15 +86,14 @@ export class Turn {
   }
 
   #events = {
-    structure: ({ layers }) => following(() => this.#build(layers)),
+    structure: ({ layers }) => following(() => this.#inside.build(layers)),
     proposer_start: (about) => {
-      this.#cards.get(key(about.layer, about.proposer))?.start(about);
-      this.#graph.set(key(about.layer, about.proposer), "running");
-      this.#progress(`layer ${about.layer}`);
+      this.#inside.proposerStarted(about);
+      this.#inside.progress(`layer ${about.layer}`);
     },
     proposer_end: (call) => {
-      this.#ended(call.layer, call);
-      this.#progress(`layer ${call.layer}, ${call.done} of ${call.total}`);
+      this.#inside.proposerEnded(call.layer, call);
+      this.#inside.progress(`layer ${call.layer}, ${call.done} of ${call.total}`);
       const became = call.status === "ok" ? "answered" : `${call.status}: ${sentence(call.error)}`;
       this.#announce(`${call.proposer} ${became} (${call.done} of ${call.total})`);
     },
@@ -106,89 +106,53 @@ export class Turn {
     end: (account) => { this.#account = account; },
   };
 
-  #build(layers) {
-    this.#graph = new Graph(layers);
-    this.#find(".graph").replaceChildren(this.#graph.element);
-    layers.forEach((names, index) => {
-      const layer = fromTemplate("layer");
-      layer.querySelector("h3").textContent = `Layer ${index + 1}`;
-      for (const name of names) {
-        const card = new ProposerCard(name);
-        this.#cards.set(key(index + 1, name), card);
-        layer.querySelector(".proposers").append(card.element);
-      }
-      this.#find(".layers").append(layer);
-    });
-  }
-
-  #ended(layer, call) {
-    const id = key(layer, call.proposer);
-    this.#cards.get(id)?.end(call);
-    this.#graph.set(id, call.status);
-  }
-
   #write({ model, references }) {
     this.#isWriting = true;
     this.#writingSince = performance.now();
-    this.#graph.set(AGGREGATOR, "running", model);
+    this.#inside.aggregator("running", model);
     this.#find(".answer").hidden = false;
     this.#find(".answer").setAttribute("aria-busy", "true");
     this.#find(".by").textContent = `${model}, from ${count(references, "reference")}`;
-    this.#progress("the aggregator is at work");
+    this.#inside.progress("the aggregator is at work");
     if (this.#isLive && this.element.isConnected) leadToEnd();
     this.#announce("The aggregator is at work.");
   }
 
   #complete({ moa, usage, finish_reason }, elapsed) {
-    moa.layers.forEach((calls, index) => {
-      for (const call of calls) {
-        // Those that were not asked this time were not told of; what the others cost may be known only now.
-        if (wasAsked(call)) this.#cards.get(key(index + 1, call.proposer))?.bill(call);
-        else this.#ended(index + 1, call);
-      }
-    });
-    const isCutOff = finish_reason === "length";
-    this.#graph.set(AGGREGATOR, isCutOff ? "truncated" : "ok", moa.aggregator?.model);
+    const choice = chosen(moa);
+    this.#inside.complete(moa, choice?.proposer);
+    this.#inside.aggregator(finish_reason === "length" ? "truncated" : "ok", moa.aggregator?.model);
     this.#isWriting = false;
     if (moa.aggregator) {
       this.#find(".answer .seconds").textContent = seconds(moa.aggregator.seconds);
       this.#find(".answer .bill").textContent = bill(moa.aggregator);
     }
-    const choice = chosen(moa);
-    if (choice) {
-      this.#cards.get(key(moa.layers.length, choice.proposer))?.choose();
-      this.#find(".by").textContent = choice.why;
-    }
-    this.#find(".analysis").hidden = !moa.analysis;
-    show(this.#find(".analysis .text"), analysis(moa));
-    this.#list(".steps", steps(moa));
-    this.#list(".notes", notes(moa, finish_reason));
+    if (choice) this.#find(".by").textContent = choice.why;
+    this.#analyzed(analysis(moa));
+    list(this.#find(".notes"), notes(moa, finish_reason));
     this.#find(".account .sum").textContent = summary(moa, usage, elapsed);
     this.#announce("The answer is complete.");
   }
 
+  #analyzed(text) {
+    this.#find(".analysis").hidden = !text;
+    show(this.#find(".analysis .text"), text);
+  }
+
   #endEarly(kind, problem, elapsed) {
-    const text = { failed: problem, interrupted: INTERRUPTED }[kind] ?? "";
-    this.#find(".problem").textContent = text;
-    this.#find(".problem").hidden = !text;
-    this.#find(".account .sum").textContent = {
-      failed: `after ${seconds(elapsed ?? 0)}`,
-      stopped: `Stopped after ${seconds(elapsed ?? 0)}`,
-    }[kind] ?? "";
-    if (this.#isWriting) this.#graph.set(AGGREGATOR, kind === "failed" ? "failed" : "cancelled");
+    this.#problem({ failed: problem, interrupted: INTERRUPTED }[kind] ?? "");
+    const how = { failed: "after", stopped: "Stopped after" }[kind];
+    this.#find(".account .sum").textContent = how ? `${how} ${seconds(elapsed)}` : "";
+    if (this.#isWriting) this.#inside.aggregator(kind === "failed" ? "failed" : "cancelled");
     if (kind === "stopped") this.#announce("Stopped.");
   }
 
   #finish() {
     clearInterval(this.#clock);
-    for (const [id, card] of this.#cards) {
-      if (card.status === "running") this.#graph.set(id, "cancelled");
-      card.stop();
-    }
     this.#isWriting = false;
     this.#answer.finish();
     following(() => {
-      this.#progress("");
+      this.#inside.stop();
       this.#find(".answer").hidden = !this.text;
       this.#find(".answer").removeAttribute("aria-busy");
       this.#find(".account").hidden = false;
@@ -196,14 +160,13 @@ export class Turn {
     });
   }
 
-  #list(selector, sentences) {
-    const list = this.#find(selector);
-    list.hidden = !sentences.length;
-    for (const sentence of sentences) list.appendChild(document.createElement("li")).textContent = sentence;
+  #problem(text) {
+    this.#find(".problem").textContent = text;
+    this.#find(".problem").hidden = !text;
   }
 
   #tick() {
-    for (const card of this.#cards.values()) card.tick();
+    this.#inside.tick();
     if (!this.#isWriting) return;
     this.#find(".answer .seconds").textContent = seconds((performance.now() - this.#writingSince) / 1000);
   }
@@ -215,10 +178,6 @@ export class Turn {
 
   #announce(text) {
     if (this.#isLive && this.element.isConnected) announce(text);
-  }
-
-  #progress(text) {
-    this.#find(".progress").textContent = text;
   }
 
   #find(selector) {
