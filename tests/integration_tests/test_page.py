@@ -174,7 +174,8 @@ def test_a_proposal_that_is_selected_is_shown_with_the_judges_reason(open_page, 
     finished(page)
     expect(page.locator(".answer .text")).to_have_text("Forty-two.")
     expect(page.locator(".answer .by")).to_have_text("selected from b: It is in words.")
-    expect(page.locator(".steps li")).to_have_text(re.compile(r"^select · lab/writer · \d+\.\d s · 11 tokens in · 7 out$"))
+    told = re.compile(r"^select · lab/writer · \d+\.\d s · 11 tokens in · 7 out$")
+    expect(page.locator(".steps li")).to_have_text(told)
     expect(card(page, "b")).to_contain_text("the answer")
     expect(page.locator(".account")).to_contain_text("4 calls")
 

@@ -149,6 +149,7 @@ get("skip").addEventListener("click", goToAnswer);
 get("stop").addEventListener("click", () => current.stop());
 get("new").addEventListener("click", () => {
   location.hash = "#/";
+  focusQuestion(); // now, so that no letter is lost
   announce("A new conversation.");
 });
 
