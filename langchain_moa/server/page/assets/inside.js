@@ -66,7 +66,6 @@ export class Inside {
       if (card.status === "running") this.#graph.set(id, "cancelled");
       card.stop();
     }
-    this.progress("");
   }
 
   /** Show the time that goes by. */

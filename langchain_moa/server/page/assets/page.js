@@ -59,7 +59,7 @@ function show(conversation) {
     scrollToStart(last.element);
   }
   tellState();
-  focusQuestion();
+  if (!matchMedia("(pointer: coarse)").matches) focusQuestion(); // on a phone its keyboard would cover half of it
 }
 
 function tellState() {

@@ -69,6 +69,7 @@ export class Turn {
   /** It ended. `kind`: `complete`, `failed` (`problem` says why), `stopped` or `interrupted`. */
   end({ kind, problem, seconds: elapsed }) {
     if (kind !== "interrupted") this.record.outcome = { kind, problem, seconds: elapsed };
+    this.#inside.progress("");
     if (kind === "complete") this.#complete(this.#account, elapsed);
     else this.#endEarly(kind, problem, elapsed);
     this.#finish();
@@ -144,6 +145,7 @@ export class Turn {
     const how = { failed: "after", stopped: "Stopped after" }[kind];
     this.#find(".account .sum").textContent = how ? `${how} ${seconds(elapsed)}` : "";
     if (this.#isWriting) this.#inside.aggregator(kind === "failed" ? "failed" : "cancelled");
+    if (kind === "interrupted") this.#inside.progress(kind);
     if (kind === "stopped") this.#announce("Stopped.");
   }
 
