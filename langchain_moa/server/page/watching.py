@@ -47,17 +47,28 @@ async def watch(model: ChatMoA, messages: Sequence[BaseMessage]) -> AsyncGenerat
     config: RunnableConfig = {"callbacks": [listener]}
     happenings = cast("AsyncGenerator[StreamEvent]", model.astream_events(messages, config, version="v2"))
     async with aclosing(happenings):
-        async for happening in happenings:
-            if prompt := listener.take():
+        try:
+            async for happening in happenings:
+                if prompt := listener.take():
+                    yield {"event": "prompt", "messages": prompt}
+                if event := _event(happening):
+                    yield event
+        except Exception:
+            if prompt := listener.take():  # of an aggregator that failed before its first token
                 yield {"event": "prompt", "messages": prompt}
-            data: dict[str, Any] = dict(happening["data"])
-            match happening["event"]:
-                case "on_custom_event":
-                    yield {"event": happening["name"].removeprefix("moa_"), **error_types(data)}
-                case "on_chat_model_stream" if text := data["chunk"].text:
-                    yield {"event": "token", "text": text}
-                case "on_chat_model_end":
-                    yield {"event": "end", **_account(data["output"])}
+            raise
+
+
+def _event(happening: StreamEvent) -> Event | None:
+    data: dict[str, Any] = dict(happening["data"])
+    match happening["event"]:
+        case "on_custom_event":
+            return {"event": happening["name"].removeprefix("moa_"), **error_types(data)}
+        case "on_chat_model_stream" if text := data["chunk"].text:
+            return {"event": "token", "text": text}
+        case "on_chat_model_end":
+            return {"event": "end", **_account(data["output"])}
+    return None
 
 
 def _account(answer: AIMessage) -> dict[str, Any]:

@@ -146,6 +146,16 @@ def test_the_prompt_of_a_fallback_takes_the_place_of_the_first_ones(serve, toget
     assert last[0]["text"].startswith("Be brief.")
 
 
+def test_the_prompt_of_an_aggregator_that_fails_is_told_before_the_failure(serve):
+    proposer = ScriptedChatModel(reply="It is 42.", model_name="good")
+    aggregator = ScriptedChatModel(error=TimeoutError("too slow"), model_name="writer")
+    *_, prompt, error = events_of(
+        serve(ChatMoA(proposers=[proposer], aggregator=aggregator)).post("/inside", json=HELLO)
+    )
+    assert prompt["messages"][0]["text"].endswith("1. It is 42.")
+    assert error["error"]["code"] == "timeout"
+
+
 def test_a_failure_is_the_last_event_in_openais_shape(serve):
     bad = ScriptedChatModel(error=TimeoutError("too slow"), model_name="bad")
     model = ChatMoA(proposers=[bad], aggregator=ScriptedChatModel())
