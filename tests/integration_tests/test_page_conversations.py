@@ -258,6 +258,7 @@ def test_an_edited_question_takes_the_place_of_all_that_came_after_it(open_page,
     expect(page.locator(".question .words")).to_have_text(["First?", "Second, again?"])
     asked = [message["content"] for message in upstream.requests[0]["messages"]]
     assert asked[1:] == ["The answer.", "Second, again?"]
+    expect(field).to_have_value("A draft")
     page.reload()
     expect(page.locator(".question .words")).to_have_text(["First?", "Second, again?"])
 

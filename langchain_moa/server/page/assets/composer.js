@@ -18,13 +18,13 @@ export function compose(ask) {
     event.preventDefault();
     const question = field.value.trim();
     if (!question && !images.length) return;
-    if (ask({ question, images, replaced })) fill({});
+    if (ask({ question, images, replaced })) fill(draft);
   });
 }
 
 export const focusQuestion = () => field.focus();
 
-/** Put a question there. Without one, what was there before a question was edited, or nothing. */
+/** Put a question there, or nothing. With `replaced`, what was there before comes back when that has been edited. */
 export function fill({ question = "", images: given = [], replaced: turn } = {}) {
   draft = turn && (draft ?? { question: field.value, images });
   replaced?.element.classList.remove("edited");

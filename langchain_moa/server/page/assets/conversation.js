@@ -83,7 +83,7 @@ export class Conversation extends EventTarget {
   /** Have a record written down as it is by then: one that changes in the meantime only once more. */
   #keep(record) {
     this.#waiting = record;
-    this.#keeping ??= this.#write().finally(() => { this.#keeping = undefined; });
+    this.#keeping ??= this.#write();
   }
 
   async #write() {
@@ -99,6 +99,7 @@ export class Conversation extends EventTarget {
         this.#tell("unkept", conversations.inWords(error));
       }
     }
+    this.#keeping = undefined;
   }
 
   #tell(type, detail) {

@@ -161,6 +161,7 @@ listAt(get("conversations"), {
   },
   removed(id) {
     live.get(id)?.discard();
+    live.delete(id);
     if (id === current.id) location.hash = "#/";
   },
 });
