@@ -285,6 +285,9 @@ def test_a_key_leads_to_the_answer_and_back_and_long_texts_scroll_by_keys(open_p
     assert answer.evaluate("answer => getComputedStyle(answer).outlineStyle") != "none"
     page.keyboard.press("F2")
     expect(page.get_by_label("Your question")).to_be_focused()
+    page.evaluate("scrollTo(0, 0)")
+    page.keyboard.type("Who writes while reading stays where that is.")
+    assert page.evaluate("scrollY") == 0
     skip = page.get_by_role("button", name="To the latest answer")
     skip.focus()
     page.keyboard.press("Enter")
