@@ -146,6 +146,25 @@ def test_an_answer_that_a_reload_interrupts_is_shown_as_far_as_it_came(open_page
     expect(page.locator(".turn")).to_have_count(1)
 
 
+def test_what_is_asked_in_another_tab_meanwhile_stays(open_page, together):
+    gate = threading.Event()
+    slow = Reply(text="The answer.", gate=gate)
+    together(lambda body: "Quick." if "Quick?" in str(body) or body["model"] != "lab/writer" else slow)
+    page = open_page()
+    ask(page, "Slow?")
+    page.wait_for_function(KEPT, arg=[page.url.split("/")[-1], "token"])
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator(".turn > .problem")).to_contain_text("Interrupted")
+    expect(other.locator(".turn > .problem")).to_contain_text("another tab is still writing it")
+    ask(other, "Quick?")
+    finished(other)
+    gate.set()
+    finished(page)
+    page.reload()
+    expect(page.locator(".answer .text")).to_have_text(["The answer.", "Quick."])
+
+
 def test_an_answer_goes_on_while_the_reader_is_in_another_conversation(open_page, together):
     gate = threading.Event()
     slow = Reply(text="The answer.", gate=gate)

@@ -12,6 +12,7 @@ const SELDOM_MS = 500; // tokens come by the hundred
 export class Conversation extends EventTarget {
   element = document.createElement("div");
   turns = [];
+  isCut = false;
   #running;
   #isDiscarded = false;
   #waiting; // the record to keep next
@@ -32,6 +33,7 @@ export class Conversation extends EventTarget {
   /** Ask for an answer, at the end or in place of the turns from `number` on. Resolves when it is there. */
   async ask({ question, images, lineup }, number = this.turns.length) {
     for (const turn of this.turns.splice(number)) turn.element.remove();
+    this.isCut = true;
     this.title ||= titleOf(question, images);
     const before = [...this.turns];
     const turn = this.#add({ number, question, images, lineup, events: [], outcome: null }, { isLive: true });
@@ -94,6 +96,7 @@ export class Conversation extends EventTarget {
       try {
         await conversations.save(this, record);
         this.isNew = false;
+        this.isCut = false; // what comes after it from now on is another tab's
         this.#tell("kept");
       } catch (error) {
         this.#tell("unkept", conversations.inWords(error));

@@ -1,6 +1,6 @@
 // The store of conversations. They stay in this browser; where it keeps nothing, only as long as the page is open.
 //
-// A conversation is `{id, title, changed, turns}`. A turn is `{number, question, images, lineup, events, outcome}`: what
+// A conversation is `{id, title, changed, turns}`, a turn `{number, question, images, lineup, events, outcome}`: what
 // was asked, what the server told of the answer, and how it ended (null: it has not, or the page was left before).
 
 import { openDatabase } from "./database.js";
@@ -16,9 +16,9 @@ export const list = async () => (await (await opening).list()).sort((one, other)
 /** One conversation with its turns, or nothing. */
 export const get = async (id) => (await opening).get(id);
 
-/** Keep a turn, the last one of its conversation. With `isNew` the conversation need not be there. */
-export async function save({ id, title, isNew }, turn) {
-  await (await opening).save({ id, title, isNew, changed: Date.now() }, turn);
+/** Keep a turn. With `isNew` its conversation need not be there; with `isCut` the turns after it go. */
+export async function save({ id, title, isNew, isCut }, turn) {
+  await (await opening).save({ id, title, isNew, isCut, changed: Date.now() }, turn);
 }
 
 export const rename = async (id, title) => (await opening).rename(id, title);

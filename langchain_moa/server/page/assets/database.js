@@ -47,7 +47,7 @@ class Database {
       const known = await result(conversations.get(id));
       if (!known && !conversation.isNew) throw new Error("It was deleted in another tab.");
       conversations.put({ id, title: known?.title ?? conversation.title, changed });
-      turns.delete(turnsOf(id, turn.number));
+      if (conversation.isCut) turns.delete(turnsOf(id, turn.number));
       turns.put({ ...turn, conversation: id });
     });
   }

@@ -21,5 +21,6 @@ function made(tag, text) {
 
 /** As one text to copy: each role above what it says. */
 function inWords(list) {
-  return [...list.querySelectorAll("dt")].map((role) => `${role.textContent}:\n${role.nextSibling.textContent}`).join("\n\n");
+  const roles = [...list.querySelectorAll("dt")];
+  return roles.map((role) => `${role.textContent}:\n${role.nextSibling.textContent}`).join("\n\n");
 }

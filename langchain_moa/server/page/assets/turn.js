@@ -187,4 +187,5 @@ export class Turn {
   }
 }
 
-const INTERRUPTED = "Interrupted: the page was closed or loaded anew before the answer was complete.";
+const INTERRUPTED = "Interrupted: the page was closed or loaded anew before the answer was complete, "
+  + "or another tab is still writing it.";
