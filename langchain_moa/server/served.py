@@ -70,7 +70,7 @@ class Served:
             ValueError: The options are invalid.
         """
         model = self.model(name)
-        key = json.dumps([self.resolve(name), options], sort_keys=True)
+        key = json.dumps([self.resolve(name), options], sort_keys=True, default=repr)
         with self._building:
             if key not in self._variants:
                 self._variants[key] = model.model_copy(update=options)

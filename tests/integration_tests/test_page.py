@@ -5,26 +5,22 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import expect
 
 from langchain_moa import ChatMoA, Proposer
 from langchain_moa.server.app import create_app
 from langchain_moa.server.served import Served
 from tests.chromium import needs_chromium
-from tests.openai_server import OpenAIServer, Reply
+from tests.openai_server import Reply
+from tests.page_driver import MIXTURE, REPLIES, ask, card, finished
 from tests.unit_tests.server.conftest import running
 from tests.unit_tests.test_aggregation import choosing
 
 pytestmark = needs_chromium
-expect.set_options(timeout=60_000)  # there may be few cores, and others on them
 
-MIXTURE = {"proposers": ["lab/a", "lab/b", "lab/c"], "aggregator": "lab/writer"}
-REPLIES = {"lab/a": "42", "lab/b": "Forty-two.", "lab/c": "42!", "lab/writer": "The answer."}
 HOSTILE = """\
 <img src=x onerror="window.hacked = 1"> and <script>window.hacked = 2</script>
 
@@ -40,63 +36,6 @@ HOSTILE = """\
 
 <form action="/v1/models"><input name=key></form>
 """
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What must not happen: a dialog, a script that fails, a violated policy, a request to anybody else."""
-    return []
-
-
-@pytest.fixture
-def open_page(
-    browser: Browser, together: Callable[..., OpenAIServer], complaints: list[str]
-) -> Iterator[Callable[..., Page]]:
-    """Serve mixtures of the models of `together` and open the page: `open_page(models, options, **of_the_browser)`."""
-    with ExitStack() as stack:
-
-        def open_it(models: Any = None, options: Any = None, **of_the_browser: Any) -> Page:
-            app = create_app(Served(models or {"moa-1": ChatMoA(**MIXTURE)}), **(options or {}))
-            url = str(stack.enter_context(running(app)).base_url)
-            context = browser.new_context(base_url=url, **of_the_browser)
-            stack.callback(context.close)
-            _listen(context, url, complaints)
-            page = context.new_page()
-            page.set_default_timeout(60_000)
-            page.goto("/")
-            return page
-
-        yield open_it
-    assert complaints == []
-
-
-def _listen(context: BrowserContext, url: str, complaints: list[str]) -> None:
-    def refuse(dialog: Any) -> None:
-        complaints.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def hear(message: Any) -> None:
-        # The browser reports each error status of a response here; those are what some tests are about.
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            complaints.append(message.text)
-
-    context.on("dialog", refuse)
-    context.on("console", hear)
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-    context.on("request", lambda request: request.url.startswith(url) or complaints.append(request.url))
-
-
-def ask(page: Page, question: str = "What is 6 x 7?") -> None:
-    page.get_by_label("Your question").fill(question)
-    page.get_by_role("button", name="Send").click()
-
-
-def card(page: Page, name: str) -> Any:
-    return page.get_by_label(f"Proposer {name}").last
-
-
-def finished(page: Page) -> None:
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
 
 
 def test_proposals_fill_in_side_by_side_and_the_answer_grows_under_them(open_page, together):
@@ -123,7 +62,7 @@ def test_proposals_fill_in_side_by_side_and_the_answer_grows_under_them(open_pag
     first.set()
     expect(card(page, "a")).to_have_attribute("data-status", "ok")
     expect(card(page, "a").locator("strong")).to_have_text("42")
-    expect(card(page, "a")).to_contain_text("7 tokens")
+    expect(card(page, "a")).to_contain_text("11 tokens in · 7 out")
     expect(card(page, "b")).to_have_attribute("data-status", "running")
     expect(page.locator(".turn .node[data-status=ok] title")).to_have_text(["a: ok"])
     expect(page.get_by_role("status")).to_have_text("a answered (1 of 3)")
@@ -150,6 +89,9 @@ def test_the_account_tells_the_cost_and_what_a_budget_left_out(open_page, togeth
     ask(page)
     finished(page)
     expect(page.locator(".account")).to_contain_text("2 calls · 22 tokens in · 14 out · $0.05 · ")
+    expect(page.get_by_label("Proposer a").first.locator(".bill")).to_have_text("11 tokens in · 7 out · $0.025")
+    expect(page.locator(".answer .bill")).to_have_text("11 tokens in · 7 out · $0.025")
+    expect(page.locator(".answer .seconds")).to_have_text(re.compile(r"^\d+\.\d s$"))
     expect(page.locator(".turn")).to_contain_text("The budget is reached: layer 2 was left out.")
 
 
@@ -232,6 +174,8 @@ def test_a_proposal_that_is_selected_is_shown_with_the_judges_reason(open_page, 
     finished(page)
     expect(page.locator(".answer .text")).to_have_text("Forty-two.")
     expect(page.locator(".answer .by")).to_have_text("selected from b: It is in words.")
+    told = re.compile(r"^select · lab/writer · \d+\.\d s · 11 tokens in · 7 out$")
+    expect(page.locator(".steps li")).to_have_text(told)
     expect(card(page, "b")).to_contain_text("the answer")
     expect(page.locator(".account")).to_contain_text("4 calls")
 
@@ -287,7 +231,7 @@ def test_what_models_write_is_markdown_that_can_do_nothing(open_page, together):
         for harmless in ("one", "two", "three"):
             place.get_by_text(harmless, exact=True).click()
     assert page.evaluate("window.hacked") is None
-    assert page.url.endswith("/")
+    assert re.search(r"/#/c/\w+$", page.url)
 
 
 def test_names_errors_and_questions_can_do_nothing_either(open_page, together):
@@ -374,7 +318,7 @@ def test_an_answer_that_is_stopped_in_the_middle_stays_and_is_part_of_the_conver
     assert [message["content"] for message in upstream.requests[0]["messages"]] == ["What is 6 x 7?", "The", "Go on."]
 
 
-def test_a_question_comes_with_the_conversation_before_it_until_that_is_cleared(open_page, together):
+def test_a_question_comes_with_the_conversation_before_it_until_a_new_one_begins(open_page, together):
     upstream = together(REPLIES)
     page = open_page()
     ask(page, "First?")
@@ -389,7 +333,7 @@ def test_a_question_comes_with_the_conversation_before_it_until_that_is_cleared(
         {"role": "assistant", "content": "The answer."},
         {"role": "user", "content": "Second?"},
     ]
-    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="New", exact=True).click()
     expect(page.locator(".turn")).to_have_count(0)
     expect(page.get_by_role("heading", name="Ask several models at once")).to_be_visible()
     upstream.reset()
@@ -462,7 +406,7 @@ def test_whoever_gives_no_key_is_told_so_and_can_still_give_it_later(open_page, 
     page = open_page(options={"api_key": "secret"})
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#welcome .problem")).to_have_text("This server wants an API key.")
+    expect(page.locator("#welcome .problem:visible")).to_have_text("This server wants an API key.")
     ask(page)
     dialog.get_by_label("API key").fill("secret")
     page.keyboard.press("Enter")
@@ -487,9 +431,10 @@ def test_another_lineup_is_drawn_when_it_is_chosen_and_then_it_is_asked(open_pag
 def test_a_lineup_that_can_not_be_asked_says_why(open_page, together, monkeypatch):
     together(REPLIES)
     page = open_page()
+    expect(page.get_by_role("img")).to_be_visible()
     monkeypatch.delenv("TOGETHER_API_KEY")
     page.get_by_label("Line-up").select_option("cookbook")
-    expect(page.locator("#welcome .problem")).to_contain_text("TOGETHER_API_KEY")
+    expect(page.locator("#welcome .problem:visible")).to_contain_text("TOGETHER_API_KEY")
 
 
 def test_the_answer_and_each_proposal_can_be_copied_as_they_were_written(open_page, together):

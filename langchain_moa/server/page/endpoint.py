@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.server.api_errors import ApiError
 from langchain_moa.server.exchange import Exchange, exchange
+from langchain_moa.server.page.prompt import PromptListener
 from langchain_moa.server.page.watching import Event, structure, watch
 from langchain_moa.server.requests import Completion, parse
 from langchain_moa.server.served import DEFAULT, Served
@@ -49,13 +50,12 @@ async def _parse(request: Request) -> Completion:
 
 
 async def _find(request: Request, name: str) -> ChatMoA:
-    """Return the mixture with `include_references`. It may have to be built, in a thread."""
+    """Return the mixture as the page shows it. It may have to be built, in a thread."""
     served: Served = request.app.state.served
     exchange(request).model = served.resolve(name)
     model = await asyncio.to_thread(served.model, name)
-    if model.include_references:
-        return model
-    return await asyncio.to_thread(served.variant, name, {"include_references": True})
+    shown = {"include_references": True, "inner_handlers": (*model.inner_handlers, PromptListener)}
+    return await asyncio.to_thread(served.variant, name, shown)
 
 
 async def _encoded(events: AsyncGenerator[Event | None], seen: Exchange) -> AsyncGenerator[bytes]:

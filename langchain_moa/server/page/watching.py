@@ -7,12 +7,14 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.schema import StreamEvent
 
 from langchain_moa._messages.answers import total_usage
 from langchain_moa.chat_models import ChatMoA
 from langchain_moa.server.api_errors import error_types
 from langchain_moa.server.completion_objects import finish_reason
+from langchain_moa.server.page.prompt import PromptListener
 
 Event = dict[str, Any]
 """A JSON-serializable event: its name in `event`, and its data."""
@@ -32,25 +34,41 @@ async def watch(model: ChatMoA, messages: Sequence[BaseMessage]) -> AsyncGenerat
     """Generate one answer and yield its progress events.
 
     Args:
-        model: A mixture with `include_references`.
+        model: A mixture with `include_references`, and with `PromptListener` among its `inner_handlers`.
         messages: The conversation, ending with the question.
 
     Yields:
         `structure`; the progress events, without `moa_` in their names (`proposer_end` has the proposal's `text`); the
-            answer's `token`s; `end`, with the account of the whole call.
+            `prompt` that the aggregator saw, again if another one took over; the answer's `token`s; `end`, with the
+            account of the whole call.
     """
     yield {"event": "structure", **structure(model)}
-    happenings = cast("AsyncGenerator[StreamEvent]", model.astream_events(messages, version="v2"))
+    listener = PromptListener()
+    config: RunnableConfig = {"callbacks": [listener]}
+    happenings = cast("AsyncGenerator[StreamEvent]", model.astream_events(messages, config, version="v2"))
     async with aclosing(happenings):
-        async for happening in happenings:
-            data: dict[str, Any] = dict(happening["data"])
-            match happening["event"]:
-                case "on_custom_event":
-                    yield {"event": happening["name"].removeprefix("moa_"), **error_types(data)}
-                case "on_chat_model_stream" if text := data["chunk"].text:
-                    yield {"event": "token", "text": text}
-                case "on_chat_model_end":
-                    yield {"event": "end", **_account(data["output"])}
+        try:
+            async for happening in happenings:
+                if prompt := listener.take():
+                    yield {"event": "prompt", "messages": prompt}
+                if event := _event(happening):
+                    yield event
+        except Exception:
+            if prompt := listener.take():  # of an aggregator that failed before its first token
+                yield {"event": "prompt", "messages": prompt}
+            raise
+
+
+def _event(happening: StreamEvent) -> Event | None:
+    data: dict[str, Any] = dict(happening["data"])
+    match happening["event"]:
+        case "on_custom_event":
+            return {"event": happening["name"].removeprefix("moa_"), **error_types(data)}
+        case "on_chat_model_stream" if text := data["chunk"].text:
+            return {"event": "token", "text": text}
+        case "on_chat_model_end":
+            return {"event": "end", **_account(data["output"])}
+    return None
 
 
 def _account(answer: AIMessage) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_moa import ChatMoA
+from langchain_moa import Aggregator, ChatMoA
 from langchain_moa.server import page
 from langchain_moa.server.app import create_app
 from langchain_moa.server.served import Served
@@ -107,7 +107,7 @@ def test_an_answer_is_told_with_what_happens_inside_and_every_proposal(serve):
     told = [event["event"] for event in events]
     assert told[:2] == ["proposer_start", "proposer_start"]
     assert told[4:] == [
-        "layer_end", "proposer_start", "proposer_end", "layer_end", "aggregator_start", *["token"] * 4, "end",
+        "layer_end", "proposer_start", "proposer_end", "layer_end", "aggregator_start", "prompt", *["token"] * 4, "end",
     ]  # fmt: skip
     first_layer = {event["proposer"]: event for event in events[2:4]}
     assert first_layer["good"].items() >= {"status": "ok", "text": "It is 42.", "usage": USAGE, "total": 2}.items()
@@ -125,6 +125,35 @@ def test_the_answers_of_the_endpoint_and_of_the_page_are_the_same(serve):
     events = events_of(client.post("/inside", json=HELLO))
     whole = client.post("/v1/chat/completions", json=HELLO).json()
     assert whole["choices"][0]["message"]["content"] == "".join(event.get("text", "") for event in events[9:])
+
+
+def test_the_prompt_that_the_aggregator_saw_is_told_without_the_image(serve):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    asked = {"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}
+    events = events_of(serve(two_layers()).post("/inside", json={"model": "moa-1", "messages": [asked]}))
+    (told,) = [event["messages"] for event in events if event["event"] == "prompt"]
+    assert [message["role"] for message in told] == ["system", "user"]
+    assert told[0]["text"].endswith("1. 42, then.")
+    assert told[1]["text"] == "What is this?\n\n[image]"
+
+
+def test_the_prompt_of_a_fallback_takes_the_place_of_the_first_ones(serve, together):
+    together({"x/a": "Fine.", "x/writer": Reply(status=500), "x/next": "42."})
+    aggregator = Aggregator(model="x/next", instructions="Be brief.")
+    model = ChatMoA(proposers=["x/a"], aggregator="x/writer", fallback_aggregators=[aggregator], max_retries=0)
+    events = events_of(serve(model).post("/inside", json=HELLO))
+    *_, last = [event["messages"] for event in events if event["event"] == "prompt"]
+    assert last[0]["text"].startswith("Be brief.")
+
+
+def test_the_prompt_of_an_aggregator_that_fails_is_told_before_the_failure(serve):
+    proposer = ScriptedChatModel(reply="It is 42.", model_name="good")
+    aggregator = ScriptedChatModel(error=TimeoutError("too slow"), model_name="writer")
+    *_, prompt, error = events_of(
+        serve(ChatMoA(proposers=[proposer], aggregator=aggregator)).post("/inside", json=HELLO)
+    )
+    assert prompt["messages"][0]["text"].endswith("1. It is 42.")
+    assert error["error"]["code"] == "timeout"
 
 
 def test_a_failure_is_the_last_event_in_openais_shape(serve):

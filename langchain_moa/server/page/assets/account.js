@@ -23,16 +23,25 @@ export const wasAsked = (call) => call.status !== "skipped" && !call.reused;
 export function summary(moa, usage, elapsed) {
   const scouts = Object.keys(moa.gate?.usage ?? {}).length;
   const proposers = moa.layers.flat().filter(wasAsked).length;
-  const parts = [count(proposers + scouts + (moa.steps?.length ?? 0) + (moa.aggregator ? 1 : 0), "call")];
-  if (usage) parts.push(`${count(usage.input_tokens, "token")} in`, `${usage.output_tokens.toLocaleString("en")} out`);
-  return [...parts, ...dollars(moa.cost), seconds(elapsed)].join(" · ");
+  const calls = count(proposers + scouts + (moa.steps?.length ?? 0) + (moa.aggregator ? 1 : 0), "call");
+  const unpriced = moa.cost?.unpriced.length ? [`no price: ${moa.cost.unpriced.join(", ")}`] : [];
+  return [calls, ...tokens(usage), ...dollars(moa.cost?.total), ...unpriced, seconds(elapsed)].join(" · ");
 }
 
-/** The cost as far as prices are known, and the models that have none. */
-function dollars(cost) {
-  const known = (cost?.total ?? null) === null ? [] : [`$${Number(cost.total.toPrecision(3))}`];
-  return cost?.unpriced.length ? [...known, `no price: ${cost.unpriced.join(", ")}`] : known;
+/** Tokens of one call, and its cost if it is known. */
+export const bill = ({ usage, cost }) => [...tokens(usage), ...dollars(cost)].join(" · ");
+
+/** The calls between the proposals and the answer, a line each. */
+export function steps(moa) {
+  const inLine = (call) => [call.step, call.model, seconds(call.seconds), bill(call), sentence(call.error)];
+  return (moa.steps ?? []).map((call) => inLine(call).filter(Boolean).join(" · "));
 }
+
+function tokens(usage) {
+  return usage ? [`${count(usage.input_tokens, "token")} in`, `${usage.output_tokens.toLocaleString("en")} out`] : [];
+}
+
+const dollars = (amount) => ((amount ?? null) === null ? [] : [`$${Number(amount.toPrecision(3))}`]);
 
 /** The proposer whose text is the answer, and why; nothing when the aggregator wrote it. */
 export function chosen({ selected, vote }) {

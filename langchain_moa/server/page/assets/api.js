@@ -1,6 +1,7 @@
 // Requests to the server, with the key if it wants one, and its errors in words.
 
 const KEY = "moa-api-key";
+let given = readKey();
 
 export class ServerError extends Error {}
 
@@ -14,12 +15,12 @@ export class KeyWantedError extends Error {
 /** Send a request; ask for the key when the server wants one. Resolves to a response that is not an error. */
 export async function request(path, options = {}) {
   for (;;) {
-    const key = sessionStorage.getItem(KEY);
+    const key = given;
     const response = await send(path, options, key);
     if (response.ok) return response;
     if (response.status !== 401) throw new ServerError(await inWords(response));
     // Another request may have asked for it meanwhile.
-    if (sessionStorage.getItem(KEY) === key) await askForKey({ isWrong: Boolean(key) });
+    if (given === key) await askForKey({ isWrong: Boolean(key) });
   }
 }
 
@@ -67,8 +68,23 @@ function showDialog(isWrong) {
       const key = input.value.trim();
       input.value = "";
       if (dialog.returnValue !== "given" || !key) return reject(new KeyWantedError());
-      sessionStorage.setItem(KEY, key);
+      keepKey(key);
       resolve();
     };
   });
+}
+
+function readKey() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch { // storage may be forbidden
+    return null;
+  }
+}
+
+function keepKey(key) {
+  given = key;
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch { /* then it lasts as long as the page */ }
 }

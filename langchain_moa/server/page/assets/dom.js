@@ -14,6 +14,18 @@ export function announce(text) {
   document.getElementById("status").textContent = text;
 }
 
+/** Show a text in an element, which is hidden without one. */
+export function say(id, text) {
+  document.getElementById(id).textContent = text;
+  document.getElementById(id).hidden = !text;
+}
+
+/** Fill a list, which is hidden while it has no lines. */
+export function list(element, lines) {
+  element.hidden = !lines.length;
+  for (const line of lines) element.appendChild(document.createElement("li")).textContent = line;
+}
+
 let placed; // where the page was scrolled to last, if not by the reader
 
 /** Scroll to an element, as its style says where. */
@@ -40,14 +52,30 @@ function scrollToEnd() {
   placed = scrollY;
 }
 
-/** Have a button copy a text, and say so. */
-export function copies(button, text) {
-  const label = button.textContent;
-  button.addEventListener("click", async () => {
-    const copied = await copy(text());
-    button.textContent = copied ? "Copied" : "Not copied";
-    setTimeout(() => { button.textContent = label; }, 1500);
+/** Call back whenever an element's size changes: whether it is too small for its content. */
+export function whenOverflowing(element, tell) {
+  const isCut = () => element.scrollHeight > element.clientHeight + 1 || element.scrollWidth > element.clientWidth + 1;
+  new ResizeObserver(() => tell(isCut())).observe(element);
+}
+
+/** Have an element that scrolls take the focus, without which some browsers don't scroll it by keys. */
+export function scrollsByKeys(element) {
+  whenOverflowing(element, (isCut) => {
+    if (isCut) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
   });
+}
+
+/** Have a button copy a text. */
+export function copies(button, text) {
+  button.addEventListener("click", () => copyFor(button, text()));
+}
+
+/** Copy a text, and let the button say so. */
+export async function copyFor(button, text) {
+  button.dataset.label ??= button.textContent;
+  button.textContent = (await copy(text)) ? "Copied" : "Not copied";
+  setTimeout(() => { button.textContent = button.dataset.label; }, 1500);
 }
 
 async function copy(text) {

@@ -2,6 +2,7 @@
 
 import { Marked } from "./vendor/marked.esm.js";
 import DOMPurify from "./vendor/purify.es.mjs";
+import { copyFor } from "./dom.js";
 
 const SAFE = {
   ALLOWED_TAGS: [
@@ -16,8 +17,17 @@ const SAFE = {
   RETURN_DOM_FRAGMENT: true,
 };
 
+/** The depths of the headings above the next one, in the model's count, and the level of the page's heading above. */
+const headings = { above: [], level: 0 };
+
 const marked = new Marked({
   gfm: true,
+  // Headings continue the page's: each at most one level below the one before, whatever the model began with.
+  walkTokens(token) {
+    if (token.type !== "heading") return;
+    headings.above = [...headings.above.filter((depth) => depth < token.depth), token.depth];
+    token.depth = Math.min(6, headings.level + headings.above.length);
+  },
   // A model's tags are text like any other; only the line break, which tables need, is one.
   tokenizer: {
     html: () => undefined,
@@ -43,9 +53,16 @@ function escape(text) {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
-/** Show `text` in `element`. Blocks that are as they were stay, with the reader's selection in them. */
-export function show(element, text) {
-  const blocks = [...DOMPurify.sanitize(marked.parse(text), SAFE).children];
+/**
+ * Show `text` in `element`, below a heading of the `level`. Blocks that are as they were stay, with the reader's
+ * selection in them.
+ */
+export function show(element, text, level = 2) {
+  Object.assign(headings, { above: [], level });
+  const fragment = DOMPurify.sanitize(marked.parse(text), SAFE);
+  for (const code of fragment.querySelectorAll("pre")) frame(code);
+  for (const table of fragment.querySelectorAll("table")) table.tabIndex = 0; // so that it scrolls by keys
+  const blocks = [...fragment.children];
   const shown = [...element.children];
   let same = 0;
   while (same < blocks.length && same < shown.length && blocks[same].isEqualNode(shown[same])) same++;
@@ -53,17 +70,36 @@ export function show(element, text) {
   element.append(...blocks.slice(same));
 }
 
+/** Put a block of code beside a button that copies it. */
+function frame(code) {
+  const place = document.createElement("div");
+  place.className = "code";
+  code.replaceWith(place);
+  code.tabIndex = 0; // so that it scrolls by keys
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet copy-code";
+  button.textContent = "Copy code";
+  place.append(button, code);
+}
+
+document.addEventListener("click", ({ target }) => {
+  if (target.className === "quiet copy-code") copyFor(target, target.nextSibling.textContent);
+});
+
 /** Show a text that grows, at most once a frame, and not all the time when it is long. */
 export class GrowingText {
   #element;
   #shown;
+  #level;
   #text = "";
   #frame = 0;
   #notBefore = 0;
 
-  /** `shown` is called around each change of the element, with a function that makes it. */
-  constructor(element, shown) {
+  /** `shown` is called around each change of the element, with a function that makes it. `level`: see `show`. */
+  constructor(element, shown, level) {
     this.#element = element;
+    this.#level = level;
     this.#shown = shown;
   }
 
@@ -90,7 +126,7 @@ export class GrowingText {
     }
     this.#frame = 0;
     const started = performance.now();
-    this.#shown(() => show(this.#element, this.#text));
+    this.#shown(() => show(this.#element, this.#text, this.#level));
     // The longer it takes to draw, the seldomer: the page stays quick.
     this.#notBefore = performance.now() + 4 * (performance.now() - started);
   }

@@ -1,96 +1,71 @@
-// The page: line-ups, the conversation, and the keys that drive it.
+// The page: which conversation is shown, and the keys and buttons that drive it.
 
-import { KeyWantedError, request } from "./api.js";
-import { announce, scrollToStart } from "./dom.js";
-import { Graph } from "./graph.js";
-import { run } from "./stream.js";
-import { Turn } from "./turn.js";
+import { compose, edit, fill, focusQuestion, stopEditing } from "./composer.js";
+import { Conversation } from "./conversation.js";
+import * as conversations from "./conversations.js";
+import { announce, say, scrollToStart } from "./dom.js";
+import { addressOf, listAt } from "./list.js";
+import { chooseLineup, chosenLineup, drawLineup, loadLineups } from "./lineups.js";
 
 const get = (id) => document.getElementById(id);
-const [conversation, welcome, lineup, question] = ["conversation", "welcome", "lineup", "question"].map(get);
-const DEFAULT = "moa-1";
+const [place, welcome, question] = ["conversation", "welcome", "question"].map(get);
+const TITLE = document.title;
 
-/** Turns with what the next question's models see of them: `{turn, messages}`. */
-let turns = [];
-let running; // the AbortController of the answer in the making
+let current = new Conversation();
+/** By id, those that only the page has: they are being answered, while the reader may look at another one, or the
+ * browser could not keep them. */
+const live = new Map();
 
-// -- Line-ups --------------------------------------------------------------------------------------------------------
+// -- Which conversation is shown -------------------------------------------------------------------------------------
 
-async function loadLineups() {
-  const { data } = await (await request("v1/models")).json();
-  const names = data.map(({ id }) => id);
-  const label = (name) => (name === DEFAULT ? `${name} (default)` : name);
-  lineup.replaceChildren(...names.map((name) => new Option(label(name), name, false, name === DEFAULT)));
-  await drawLineup();
+const idInAddress = () => /^#\/c\/(\w+)$/.exec(location.hash)?.[1];
+
+/** Show the conversation that the address names. */
+async function follow() {
+  const id = idInAddress();
+  if (id === current.id) return;
+  if (!id) return begin();
+  const known = live.get(id) ?? await load(id);
+  if (idInAddress() !== id) return; // the reader went on meanwhile
+  if (known) show(known);
+  else begin("This conversation is not in this browser: it was deleted, or is kept in another one.");
 }
 
-/** Draw the mixture that would be asked, or say why it can't be. */
-async function drawLineup() {
-  const chosen = lineup.value;
-  const figure = welcome.querySelector(".graph");
+async function load(id) {
   try {
-    const response = await request(`inside?${new URLSearchParams({ model: chosen })}`);
-    const { layers } = await response.json();
-    if (lineup.value !== chosen) return;
-    figure.replaceChildren(new Graph(layers).element);
-    showProblem("");
-  } catch (error) {
-    if (lineup.value !== chosen) return;
-    figure.replaceChildren();
-    showProblem(error.message);
+    const known = await conversations.get(id);
+    return known && new Conversation({ ...known, isNew: false });
+  } catch {
+    return undefined;
   }
 }
 
-function showProblem(text) {
-  const problem = welcome.querySelector(".problem");
-  problem.textContent = text;
-  problem.hidden = !text;
+function begin(notice = "") {
+  show(new Conversation());
+  say("missing", notice);
+  drawLineup();
 }
 
-// -- The conversation ------------------------------------------------------------------------------------------------
-
-async function ask(text) {
-  const messages = [...turns.flatMap((each) => each.messages), { role: "user", content: text }];
-  const turn = new Turn(text, lineup.value || DEFAULT);
-  const entry = { turn, messages: [] };
-  turns.at(-1)?.turn.fold();
-  turns.push(entry);
-  turn.retryButton.addEventListener("click", () => retry(entry));
-  welcome.hidden = true;
-  conversation.append(turn.element);
-  scrollToStart(turn.element);
-  const controller = begin();
-  try {
-    if (!lineup.length) await loadLineups();
-    for await (const event of run(lineup.value, messages, controller.signal)) turn.on(event);
-  } catch (error) {
-    if (error.name === "AbortError") turn.stop();
-    else turn.fail(error.message);
-    if (error instanceof KeyWantedError) question.value ||= text;
-  } finally {
-    // A part of an answer is there to read, so that the next question may be about it.
-    if (turn.text) entry.messages = [messages.at(-1), { role: "assistant", content: turn.text }];
-    if (running === controller) end();
+function show(conversation) {
+  stopEditing();
+  current.element.remove();
+  current = conversation;
+  place.append(current.element);
+  welcome.hidden = current.turns.length > 0;
+  say("missing", "");
+  const last = current.turns.at(-1);
+  if (last) {
+    chooseLineup(last.record.lineup);
+    scrollToStart(last.element);
   }
+  tellState();
+  if (!matchMedia("(pointer: coarse)").matches) focusQuestion(); // on a phone its keyboard would cover half of it
 }
 
-function retry(entry) {
-  if (running || entry !== turns.at(-1)) return;
-  turns.pop();
-  entry.turn.element.remove();
-  get("send").focus(); // the button that had the focus is gone
-  ask(entry.turn.question);
-}
-
-function begin() {
-  running = new AbortController();
-  swap(get("send"), get("stop"));
-  return running;
-}
-
-function end() {
-  running = undefined;
-  swap(get("stop"), get("send"));
+function tellState() {
+  document.title = current.title ? `${current.title} · ${TITLE}` : TITLE;
+  get("new").disabled = !current.turns.length;
+  swap(...(current.isRunning ? ["send", "stop"] : ["stop", "send"]).map(get));
 }
 
 /** Put one button in the other's place, with the focus if it had that. */
@@ -99,51 +74,103 @@ function swap(button, other) {
   button.hidden = true;
   other.hidden = false;
   if (hasFocus) other.focus();
-  get("clear").disabled = !turns.length;
 }
 
-function clear() {
-  running?.abort();
-  for (const { turn } of turns) turn.element.remove();
-  turns = [];
-  end();
-  question.focus();
-  welcome.hidden = false;
-  drawLineup();
-  announce("The conversation is cleared.");
+// -- Asking ----------------------------------------------------------------------------------------------------------
+
+async function ask({ question, images }, number) {
+  const conversation = current;
+  const onEnd = listen(conversation);
+  const asking = conversation.ask({ question, images, lineup: chosenLineup() }, number);
+  welcome.hidden = true;
+  scrollToStart(conversation.turns.at(-1).element);
+  location.hash = addressOf(conversation.id);
+  const { wantsKey } = await asking;
+  onEnd();
+  if (wantsKey && conversation === current && !get("question").value) fill({ question, images });
+  else loadLineups();
 }
+
+/** Follow a conversation while it is being answered; returns what ends that. */
+function listen(conversation) {
+  const listening = new AbortController();
+  const on = (type, heard) => conversation.addEventListener(type, heard, { signal: listening.signal });
+  const told = () => { if (conversation === current) tellState(); };
+  let problem = "";
+  const tellProblem = ({ detail }) => {
+    problem = detail ?? "";
+    say("unkept", problem);
+  };
+  live.set(conversation.id, conversation);
+  on("began", told);
+  on("kept", tellProblem);
+  on("unkept", tellProblem);
+  on("ended", () => {
+    if (!problem) live.delete(conversation.id);
+    told();
+  });
+  return () => listening.abort();
+}
+
+compose(({ question, images, replaced }) => {
+  if (current.isRunning) return false;
+  ask({ question, images }, replaced?.record.number);
+  return true;
+});
+
+place.addEventListener("edit", ({ detail }) => edit(detail));
+place.addEventListener("retry", ({ detail: turn }) => {
+  if (current.isRunning) return;
+  stopEditing();
+  get("send").focus(); // the button that had the focus goes away
+  ask(turn.record, turn.record.number);
+});
 
 // -- Keys and buttons ------------------------------------------------------------------------------------------------
 
-/** As tall as its text, up to what the style allows. */
-function fit() {
-  question.style.height = "auto";
-  question.style.height = `${question.scrollHeight}px`;
+/** Go to the latest answer, and from there back to the question. */
+function goToAnswer() {
+  const target = current.turns.at(-1)?.target;
+  if (!target || target.contains(document.activeElement)) return focusQuestion();
+  target.focus();
+  target.scrollIntoView({ block: "start" });
 }
 
-get("composer").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = question.value.trim();
-  if (running || !text) return;
-  question.value = "";
-  fit();
-  ask(text);
-});
-
-question.addEventListener("input", fit);
-question.addEventListener("keydown", (event) => {
-  // Enter also ends the choice of a word in Chinese, Japanese or Korean.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  get("composer").requestSubmit();
-});
-
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !get("key").open) running?.abort();
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape" && !stopEditing()) current.stop();
+  if (event.key === "F2") {
+    event.preventDefault();
+    goToAnswer();
+  }
 });
 
-get("stop").addEventListener("click", () => running?.abort());
-get("clear").addEventListener("click", clear);
-lineup.addEventListener("change", () => { if (!turns.length) drawLineup(); });
+get("skip").addEventListener("click", goToAnswer);
+get("stop").addEventListener("click", () => current.stop());
+get("new").addEventListener("click", () => {
+  location.hash = "#/";
+  focusQuestion(); // now, so that no letter is lost
+  announce("A new conversation.");
+});
 
-loadLineups().catch((error) => showProblem(error.message));
+listAt(get("conversations"), {
+  current: () => current.id,
+  renamed(id, title) {
+    for (const known of [current, live.get(id)]) if (known?.id === id) known.title = title;
+    tellState();
+  },
+  removed(id) {
+    live.get(id)?.discard();
+    live.delete(id);
+    if (id === current.id) location.hash = "#/";
+  },
+});
+
+addEventListener("hashchange", follow);
+place.append(current.element);
+loadLineups().then(() => {
+  const last = current.turns.at(-1);
+  if (last) chooseLineup(last.record.lineup);
+});
+conversations.isKept().then((isKept) => { welcome.querySelector(".unkept").hidden = isKept; });
+follow();

@@ -1,12 +1,13 @@
 // The card of one proposer: who it is, how long it takes, what it proposes or why it does not.
 
-import { wasAsked } from "./account.js";
-import { copies, count, following, fromTemplate, seconds } from "./dom.js";
+import { bill, wasAsked } from "./account.js";
+import { copies, following, fromTemplate, seconds, whenOverflowing } from "./dom.js";
 import { sentence } from "./failures.js";
 import { show } from "./markdown.js";
 
 const MARKS = { waiting: "○", running: "◌", ok: "✓", truncated: "✓", cancelled: "–", skipped: "–" };
 const FAILED = "✗";
+const LEVEL = 4; // of its heading
 
 const WORDS = {
   running: "working",
@@ -30,13 +31,13 @@ export class ProposerCard {
     this.element.setAttribute("aria-label", `Proposer ${name}`);
     copies(this.#find(".copy"), () => this.#text);
     this.#find(".expand").addEventListener("click", () => this.#toggle());
+    whenOverflowing(this.#find(".text"), (isCut) => this.#offerAll(isCut));
     this.#become("waiting");
   }
 
   start({ model }) {
     this.#started = performance.now();
     this.#become("running", model);
-    this.tick();
   }
 
   /** Show the time that goes by. */
@@ -48,10 +49,15 @@ export class ProposerCard {
 
   /** `call`: what became of it, as in the answer's account. */
   end(call) {
-    const tokens = call.usage ? count(call.usage.output_tokens, "token") : "";
-    this.#become(call.status, call.model, tokens, call.reused && "given before", call.references_trimmed && "saw less");
+    this.#become(call.status, call.model, call.reused && "given before", call.references_trimmed && "saw less");
+    this.bill(call);
     this.#find(".seconds").textContent = wasAsked(call) ? seconds(call.seconds) : "";
     following(() => this.#fill(call));
+  }
+
+  /** Show the tokens and the cost, as far as they are known. */
+  bill(call) {
+    this.#find(".bill").textContent = bill(call);
   }
 
   /** Its text is the answer. */
@@ -71,14 +77,19 @@ export class ProposerCard {
     text.hidden = !call.text && !call.error;
     this.#find("footer").hidden = !call.text;
     if (call.text) {
-      show(text, call.text);
+      show(text, call.text, LEVEL);
     } else {
       text.textContent = sentence(call.error);
       text.classList.add("cause");
     }
-    const isCut = text.scrollHeight > text.clientHeight;
+  }
+
+  /** Offer to show all of a text that is cut; and let it scroll by keys in every browser. */
+  #offerAll(isCut) {
+    if (this.element.classList.contains("expanded")) return;
     this.#find(".expand").hidden = !isCut;
-    if (isCut) text.tabIndex = 0; // so that it scrolls by keys in every browser
+    if (isCut) this.#find(".text").tabIndex = 0;
+    else this.#find(".text").removeAttribute("tabindex");
   }
 
   #become(status, ...facts) {
