@@ -17,7 +17,6 @@ from langchain_moa.cli.declared_options import DeclaredOption, declared_options
 
 if TYPE_CHECKING:
     from langchain_moa.chat_models import ChatMoA
-    from langchain_moa.proposers import Proposer
 
 _DEBUG = "langchain_moa.debug"
 _MIXTURE, _DETAILS = "Mixture", "Details of the mixture"
@@ -184,15 +183,6 @@ def tell_if_local(mixture: MixtureOptions) -> None:
             "answers. For real answers set the key, or name models with --model, --proposer and --aggregator.",
             err=True,
         )
-
-
-def describe_proposer(proposer: str | Proposer) -> str:
-    """Return a proposer's model, with its name and number of samples if set."""
-    if isinstance(proposer, str):
-        return proposer
-    name = f" ({proposer.name})" if proposer.name else ""
-    samples = f" x{proposer.samples}" if proposer.samples > 1 else ""
-    return f"{proposer.model}{name}{samples}"
 
 
 def _parameters() -> Iterator[tuple[str, Any]]:

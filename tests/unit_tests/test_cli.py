@@ -1,16 +1,20 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from langchain_core.messages import HumanMessage
 from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
+from langchain_moa._models.description import Description
 from langchain_moa.cli import main
 from langchain_moa.cli.app import app
 from langchain_moa.cli.terminal.answer_summary import summarize
 from langchain_moa.cli.terminal.markdown import split_finished
 from langchain_moa.gates import unless_small_talk
 from langchain_moa.lineups import LINEUPS
+from langchain_moa.options import MoAOptions
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import OpenAIServer, Reply
 from tests.unit_tests.test_aggregation import ANALYSIS, choosing, tool_call
@@ -384,6 +388,25 @@ def test_a_described_line_up_names_its_judge():
     result = moa("lineups", "default")
     assert f"With --aggregation select or analyze, {DEFAULT.judge} judges." in result.stdout.splitlines()
     assert f"  Fallbacks:        {DEFAULT.fallback_aggregators[0]}" in result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", LINEUPS)
+def test_a_line_up_is_described_as_its_model_describes_itself(name):
+    description = Description.of(MoAOptions(model=name))
+    assert moa("lineups", name).stdout.startswith(f"{description}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["default"], ["default", "--json"]])
+def test_line_ups_are_shown_without_loading_langchain(arguments):
+    code = (
+        "import sys\n"
+        "from langchain_moa.cli.app import app\n"
+        f"app({['lineups', *arguments]}, standalone_mode=False)\n"
+        "print(*{'langchain_core', 'langgraph', 'openai'} & set(sys.modules), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "default" in ran.stdout
+    assert ran.stderr.strip() == ""
 
 
 def test_an_unknown_line_up_can_not_be_described():

@@ -145,6 +145,12 @@ def test_the_files_mixtures_are_listed_and_described(file):
     assert json.loads(moa("lineups", "panel", "--json").stdout)["panel"]["quorum"] == 2
 
 
+def test_the_files_defaults_count_for_the_mixtures_that_are_described(file):
+    file.write_text(FILE.replace("deadline = 60", 'aggregation = "select"'))
+    assert "select" in moa("lineups", "panel").stdout
+    assert json.loads(moa("lineups", "panel", "--json").stdout)["panel"]["aggregation"] == "select"
+
+
 def test_the_files_mixtures_can_be_evaluated(file, tmp_path, monkeypatch):
     monkeypatch.setenv("TOGETHER_API_KEY", "k")
     (tmp_path / "task.jsonl").write_text(json.dumps({"id": 1, "input": "6 x 7?", "reference": "42"}) + "\n")
