@@ -436,6 +436,13 @@ def test_doctor_names_what_is_wrong_and_what_to_do(serve):
     assert rows[third][1].startswith("Name a model that is served")
 
 
+def test_doctor_asks_where_the_mixture_asks(serve, monkeypatch):
+    server = serve(dict.fromkeys(["x/a", "x/b", "x/c"], "Hi."))
+    monkeypatch.setenv("TOGETHER_API_BASE", "http://127.0.0.1:1/v1")
+    assert moa("doctor", *MIXTURE, "--base-url", server.url).exit_code == 0
+    assert len(server.requests) == 3
+
+
 def test_doctor_sees_a_key_that_is_not_accepted(serve):
     server = serve(MODELS, api_key="another")
     result = moa("doctor", "default")

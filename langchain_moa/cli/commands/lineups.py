@@ -22,7 +22,9 @@ def lineups(
     config: options.ConfigFile = None,
     debug: options.Debug = False,
 ) -> None:
-    """List the line-ups with their sources and the mixtures of the configuration file, or describe one."""
+    """List the line-ups and the mixtures of the configuration file. With a name, describe one."""
+    from langchain_moa.cli.terminal.answer_view import print_text
+
     file = load_config(config)
     own = {mixture: MixtureOptions(config=file).of(mixture).options() for mixture in file.mixtures}
     if as_json:
@@ -32,7 +34,7 @@ def lineups(
     elif name is None:
         _list(own)
     else:
-        typer.echo(_describe_own(own[name]) if name in own else _describe(name, get_lineup(name)))
+        print_text(_describe_own(own[name]) if name in own else _describe(name, get_lineup(name)))
 
 
 def _as_data(lineup: Lineup) -> dict[str, Any]:
@@ -42,39 +44,33 @@ def _as_data(lineup: Lineup) -> dict[str, Any]:
 
 def _list(own: Mapping[str, Mapping[str, Any]]) -> None:
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
     from langchain_moa.cli.terminal.answer_view import print_rows
 
-    console = Console()
-    if not console.is_terminal:
-        header = ["name", "proposers", "aggregator", "judge", "rounds", "source", "date", "description"]
-        rows = [
-            [
-                name,
-                ", ".join(_proposers(x)),
-                x.aggregator,
-                x.judge or "",
-                str(x.rounds),
-                x.source,
-                x.date,
-                x.description,
-            ]
-            for name, x in LINEUPS.items()
-        ]
-        rows += [[name, *[""] * 6, "from the configuration file"] for name in own]
-    else:  # a terminal is too narrow for eight columns
-        header = ["line-up", "proposers → aggregator", "rounds", "description, source, date"]
-        rows = [
-            [
-                name,
-                "\n".join([*_proposers(x), f"→ {x.aggregator}", *([f"judge: {x.judge}"] if x.judge else [])]),
-                str(x.rounds),
-                f"{x.description}\n{x.source}, {x.date}",
-            ]
-            for name, x in LINEUPS.items()
-        ]
-        rows += [[name, "", "", f"from the configuration file; `moa lineups {name}` describes it"] for name in own]
-    print_rows(console, header, rows, whole=1)
+    console = Console(highlight=False)
+    if console.is_terminal:  # which is too narrow for eight columns
+        for name, x in LINEUPS.items():
+            judge = f"; {x.judge} judges" if x.judge else ""
+            rounds = f" in {x.rounds} rounds" if x.rounds > 1 else ""
+            console.print(Text(name, "bold"))
+            for line in (x.description, f"{', '.join(_proposers(x))}{rounds} → {x.aggregator}{judge}"):
+                console.print(Padding(Text(line), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"{x.source}, {x.date}", "dim"), (0, 0, 0, 2)))
+        for name in own:
+            console.print(Text(name, "bold"))
+            console.print(
+                Padding(Text(f"from the configuration file; `moa lineups {name}` describes it"), (0, 0, 0, 2))
+            )
+        return
+    header = ["name", "proposers", "aggregator", "judge", "rounds", "source", "date", "description"]
+    rows = [
+        [name, ", ".join(_proposers(x)), x.aggregator, x.judge or "", str(x.rounds), x.source, x.date, x.description]
+        for name, x in LINEUPS.items()
+    ]
+    rows += [[name, *[""] * 6, "from the configuration file"] for name in own]
+    print_rows(console, header, rows, whole=0)
 
 
 def _describe(name: str, lineup: Lineup) -> str:
