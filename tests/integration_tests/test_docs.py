@@ -82,6 +82,21 @@ def test_a_snippet_runs(code, providers):
     assert providers.errors == []
 
 
+# `cancelled` in quotes is a status, and with a dot a method.
+BRITISH = re.compile(
+    r"\b(?:behaviour|colour|favour|honour|neighbour|catalogue|licence|judgement|labelled|modelled|travelled|misspelt"
+    r"|(?:normal|serial|recogn|organ|summar|optim|initial|custom|general|special|token|parallel|regular)is(?:e[ds]?|ing|ation))"
+    r"|(?<![\"'`._\w])cancell(?:ed|ing)\b(?![\"'`(])",
+    re.IGNORECASE,
+)
+
+
+def test_words_are_spelled_in_one_way():
+    texts = [*DOCUMENTED, *PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "examples").glob("*.*")]
+    found = {text.name: BRITISH.findall(text.read_text()) for text in texts}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
