@@ -28,7 +28,7 @@ class Terminal:
         self._moa = _FORK_SERVER.Process(target=_run, args=(os.ttyname(terminal), arguments, dict(environment)))
         self._moa.start()
         spawned = fdspawn(self._controller, encoding="utf-8", timeout=60)
-        self.expect, self.sendline, self._spawned = spawned.expect, spawned.sendline, spawned
+        self.expect, self.send, self.sendline, self._spawned = spawned.expect, spawned.send, spawned.sendline, spawned
         self.expect("\x06")  # the terminal is the program's own from here on
         os.close(terminal)
 

@@ -78,15 +78,20 @@ def test_a_chat_and_its_commands_fit_the_terminal(server, environment, width):  
     assert "no system message" in text
 
 
-def test_an_answer_fits_the_terminal_as_it_is_after_a_resize(server, environment):  # noqa: F811
+def test_a_long_paste_is_one_question_and_its_answer_fits_the_terminal_after_a_resize(server, environment):  # noqa: F811
     with Terminal(["chat", *MIXTURE], width=160, environment=environment(server)) as chat:
         chat.expect(PROMPT)
         chat.resize(40)
-        chat.sendline("Why?")
+        chat.sendline("\x1b[200~" + "a long line that is pasted\n" * 300 + "\x1b[201~")
         chat.expect(r"✓.*3 calls.*? s\b")
         assert "A paragraph that is wider than the" in lines_on_screen(chat.printed, width=40)
-        chat.sendline("exit")
+        chat.expect(PROMPT)
+        chat.send("/qu\t")
+        chat.expect("/qu.*?it")  # completed
+        chat.sendline("")
         chat.expect(pexpect.EOF)
+        assert chat.exit_code() == 0
+    assert server.requests[-1]["messages"][-1]["content"] == "\n".join(["a long line that is pasted"] * 300)
 
 
 @WIDTHS
