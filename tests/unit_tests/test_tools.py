@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Annotated
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
@@ -497,3 +498,10 @@ def test_an_aggregator_with_arguments_bound_takes_tools_too(ask, together):
     request = server.requests[-1]
     assert request["seed"] == 7
     assert request["tools"][0]["function"]["name"] == "weather"
+
+
+def test_tools_for_an_aggregator_that_takes_none_are_refused_by_its_name():
+    aggregator = FakeListChatModel(responses=["done"], name="plain")
+    model = ChatMoA(proposers=[ScriptedChatModel()], aggregator=aggregator)
+    with pytest.raises(NotImplementedError, match="The aggregator 'plain' takes no tools: give another aggregator"):
+        model.bind_tools([weather])
