@@ -443,6 +443,13 @@ def test_doctor_asks_where_the_mixture_asks(serve, monkeypatch):
     assert len(server.requests) == 3
 
 
+def test_doctor_takes_a_server_that_lists_no_models(serve):
+    serve()
+    result = moa("doctor", *MIXTURE)
+    assert result.exit_code == 0
+    assert "TOGETHER_API_KEY\tok, and the server lists no models\t" in result.stdout
+
+
 def test_doctor_sees_a_key_that_is_not_accepted(serve):
     server = serve(MODELS, api_key="another")
     result = moa("doctor", "default")

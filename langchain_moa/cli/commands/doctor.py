@@ -122,7 +122,8 @@ async def _check_together(models: list[str], mixture: MoAOptions) -> list[Check]
     if key.problem:
         return [key, *map(_not_checked, models)]
     answers = [
-        _check_answer(name, model, listed=_id(name) in listed) for name, model in zip(models, built, strict=True)
+        _check_answer(name, model, listed=listed is None or _id(name) in listed)
+        for name, model in zip(models, built, strict=True)
     ]
     return [key, *await asyncio.gather(*answers)]
 
@@ -141,22 +142,28 @@ def _not_checked(model: str) -> Check:
     return Check(name=model, problem="not checked", remedy="Fix the key first.")
 
 
-async def _check_key(model: Any) -> tuple[Check, set[str]]:
-    """List the provider's models, with the client, key and base URL that `model` uses."""
+async def _check_key(model: Any) -> tuple[Check, set[str] | None]:
+    """List the provider's models, with the client, key and base URL that `model` uses. `None`: it lists none."""
     from langchain_moa.cli.error_messages import explain
 
     try:
         async with asyncio.timeout(_LIST_SECONDS):
             listing = await model.root_async_client.get("/models", cast_to=object)
     except Exception as error:
-        rejected = getattr(error, "status_code", None) in (401, 403)
-        remedy = _GET_A_KEY if rejected else "Check the network, and --base-url or TOGETHER_API_BASE if you set one."
-        problem = "not accepted" if rejected else f"can't list the models: {explain(error)}"
-        return Check(name=_KEY, problem=problem, remedy=remedy), set()
+        status = getattr(error, "status_code", None)
+        if status == 404:  # a server of one's own need not have a list
+            listing = []
+        elif status in (401, 403):
+            return Check(name=_KEY, problem="not accepted", remedy=_GET_A_KEY), None
+        else:
+            remedy = "Check the network, and --base-url or TOGETHER_API_BASE if you set one."
+            return Check(name=_KEY, problem=f"can't list the models: {explain(error)}", remedy=remedy), None
     # Together lists the models bare, OpenAI and others inside an object.
     entries = listing.get("data", []) if isinstance(listing, dict) else listing
+    if not entries:
+        return Check(name=_KEY, found="ok, and the server lists no models"), None
     ids = {entry["id"] for entry in entries}
-    return Check(name=_KEY, found=f"ok, {len(ids)} models listed"), ids
+    return Check(name=_KEY, found=f"ok, {counted(len(ids), 'model')} listed"), ids
 
 
 async def _check_answer(name: str, model: BaseChatModel, *, listed: bool) -> Check:
