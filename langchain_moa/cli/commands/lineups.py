@@ -39,7 +39,7 @@ def lineups(
 
 def _as_data(lineup: Lineup) -> dict[str, Any]:
     data = asdict(lineup)
-    return {"proposers": data.pop("panel"), **data}
+    return {"proposers": data.pop("proposer_data"), **data}
 
 
 def _list(own: Mapping[str, Mapping[str, Any]]) -> None:
@@ -96,7 +96,7 @@ def _describe_own(mixture: Mapping[str, Any]) -> str:
 
 def _proposers(lineup: Lineup) -> list[str]:
     """Return each proposer's model, with its name and number of samples if set."""
-    return [one if isinstance(one, str) else _with_name_and_samples(**one) for one in lineup.panel]
+    return [one if isinstance(one, str) else _with_name_and_samples(**one) for one in lineup.proposer_data]
 
 
 def _with_name_and_samples(*, model: str, name: str = "", samples: int = 1, **_: Any) -> str:
