@@ -51,18 +51,11 @@ def _list(own: Mapping[str, Mapping[str, Any]]) -> None:
 
     console = Console(highlight=False)
     if console.is_terminal:  # which is too narrow for eight columns
-        for name, x in LINEUPS.items():
-            judge = f"; {x.judge} judges" if x.judge else ""
-            rounds = f" in {x.rounds} rounds" if x.rounds > 1 else ""
+        told = {name: _in_three_lines(lineup) for name, lineup in LINEUPS.items()}
+        told |= {name: f"from the configuration file; `moa lineups {name}` describes it" for name in own}
+        for name, text in told.items():
             console.print(Text(name, "bold"))
-            for line in (x.description, f"{', '.join(_proposers(x))}{rounds} → {x.aggregator}{judge}"):
-                console.print(Padding(Text(line), (0, 0, 0, 2)))
-            console.print(Padding(Text(f"{x.source}, {x.date}", "dim"), (0, 0, 0, 2)))
-        for name in own:
-            console.print(Text(name, "bold"))
-            console.print(
-                Padding(Text(f"from the configuration file; `moa lineups {name}` describes it"), (0, 0, 0, 2))
-            )
+            console.print(Padding(Text(text), (0, 0, 0, 2)))
         return
     header = ["name", "proposers", "aggregator", "judge", "rounds", "source", "date", "description"]
     rows = [
@@ -71,6 +64,13 @@ def _list(own: Mapping[str, Mapping[str, Any]]) -> None:
     ]
     rows += [[name, *[""] * 6, "from the configuration file"] for name in own]
     print_rows(console, header, rows, whole=0)
+
+
+def _in_three_lines(lineup: Lineup) -> str:
+    rounds = f" in {lineup.rounds} rounds" if lineup.rounds > 1 else ""
+    judge = f"; {lineup.judge} judges" if lineup.judge else ""
+    taking_part = f"{', '.join(_proposers(lineup))}{rounds} → {lineup.aggregator}{judge}"
+    return f"{lineup.description}\n{taking_part}\n{lineup.source}, {lineup.date}"
 
 
 def _describe(name: str, lineup: Lineup) -> str:
