@@ -1,7 +1,7 @@
 """Runs the notebooks in examples/ and keeps what they show.
 
-The models are a server on loopback that replays the answers which Together's cookbook recorded: it has retired some of
-them. From the root of the repository:
+The cookbook's models are a server on loopback that replays the answers which Together recorded: it has retired some of
+them. The other notebook's is the local model. From the root of the repository:
 
     uv run --extra all --group weights python -m docs.notebooks
 """

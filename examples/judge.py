@@ -1,7 +1,7 @@
 """A cheap judge chooses the best of three proposals, by a criterion of ours. Needs TOGETHER_API_KEY.
 
 Who judges and who writes are two jobs: in TrustedRouter's replays of DRACO (2026) a small model cost nothing as judge,
-and half of the gain as writer. A judge favours the first place, so that it is asked twice, with the candidates in both
+and half of the gain as writer. A judge favors the first place, so that it is asked twice, with the candidates in both
 orders; when the verdicts differ, the aggregator writes the answer from all proposals.
 """
 

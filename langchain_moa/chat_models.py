@@ -28,7 +28,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, model_validat
 
 from langchain_moa._messages.answers import to_chunk, to_result, token_usage
 from langchain_moa._models.description import Description
-from langchain_moa._models.factory import changed_inside, unbound
+from langchain_moa._models.factory import changed_inside, model_name, unbound
 from langchain_moa._models.mixture import Mixture, resolve_mixture
 from langchain_moa._runtime.call_arguments import ANSWER_FORM, check_call, check_question, take_answer_form
 from langchain_moa._runtime.call_context import AnswerForm
@@ -230,10 +230,17 @@ class ChatMoA(MoAOptions, BaseChatModel):
             tools: As for any chat model.
             tool_choice: As the aggregator's own `bind_tools` takes it.
             **kwargs: `parallel_tool_calls` and what else the aggregator's own `bind_tools` takes.
+
+        Raises:
+            NotImplementedError: The aggregator takes no tools.
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        bound = self.aggregator_model.bind_tools(tools, **kwargs)
+        try:
+            bound = self.aggregator_model.bind_tools(tools, **kwargs)
+        except NotImplementedError as error:
+            name = model_name(self.aggregator_model)
+            raise NotImplementedError(f"The aggregator {name!r} takes no tools: give another aggregator.") from error
         form: AnswerForm = "tools" if tools else "schema" if kwargs.get("response_format") else "text"
         return self._bind_like(bound, form=form)
 

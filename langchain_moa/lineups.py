@@ -10,8 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from langchain_moa.proposers import Proposer
+if TYPE_CHECKING:
+    from langchain_moa.proposers import Proposer
 
 ANSWER_MAX_TOKENS = 8192
 """Maximum number of tokens of an answer, where nobody says otherwise: less would cut off long ones, and reasoning."""
@@ -24,8 +26,8 @@ RESERVE = 3
 class Lineup:
     """Named proposers and their aggregator."""
 
-    proposers: tuple[str | Proposer, ...]
-    """The proposers of each layer, in the order in which their references are numbered."""
+    proposer_data: tuple[str | Mapping[str, Any], ...]
+    """The proposers of each layer as data: a model, or the arguments of a `Proposer`."""
 
     aggregator: str
     """The model that writes the answer."""
@@ -64,9 +66,16 @@ class Lineup:
     """When the source said so, as `YYYY-MM`."""
 
     @property
+    def proposers(self) -> tuple[str | Proposer, ...]:
+        """The proposers of each layer, in the order in which their references are numbered."""
+        from langchain_moa.proposers import Proposer  # `moa lineups` does without LangChain
+
+        return tuple(one if isinstance(one, str) else Proposer(**one) for one in self.proposer_data)
+
+    @property
     def samples(self) -> int:
         """Proposals of one round."""
-        return sum(1 if isinstance(proposer, str) else proposer.samples for proposer in self.proposers)
+        return sum(1 if isinstance(proposer, str) else proposer.get("samples", 1) for proposer in self.proposer_data)
 
     @property
     def calls(self) -> int:
@@ -89,9 +98,15 @@ _PAPER_PROPOSERS = (
 _SMOLLM2 = "local:smollm2-135m-instruct"
 
 
-def _smollm2(name: str, temperature: float, instructions: str) -> Proposer:
+def _smollm2(name: str, temperature: float, instructions: str) -> dict[str, Any]:
     # Without a persona so small a model repeats itself; its answers are short, and so is what the aggregator must read.
-    return Proposer(model=_SMOLLM2, name=name, temperature=temperature, instructions=instructions, max_tokens=96)
+    return {
+        "model": _SMOLLM2,
+        "temperature": temperature,
+        "max_tokens": 96,
+        "instructions": instructions,
+        "name": name,
+    }
 
 
 LINEUPS: Mapping[str, Lineup] = MappingProxyType(
@@ -109,7 +124,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
         # - Panel: three makers, since what all get wrong can't be selected right (arXiv:2606.27288). They write no
         #   reasoning, which would count against their 2,048 tokens and hold up the layer.
         "default": Lineup(
-            proposers=("Qwen/Qwen3.7-Max", "google/gemma-4-31B-it", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+            proposer_data=("Qwen/Qwen3.7-Max", "google/gemma-4-31B-it", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
             aggregator="zai-org/GLM-5.3",
             fallback_aggregators=("Qwen/Qwen3.7-Max",),
             judge="deepseek-ai/DeepSeek-V4.1-Flash",
@@ -119,7 +134,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             date="2026-11",
         ),
         "together-moa": Lineup(
-            proposers=_PAPER_PROPOSERS,
+            proposer_data=_PAPER_PROPOSERS,
             aggregator="Qwen/Qwen1.5-110B-Chat",
             rounds=2,
             is_published=True,
@@ -128,7 +143,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             date="2024-06",
         ),
         "together-moa-lite": Lineup(
-            proposers=_PAPER_PROPOSERS,
+            proposer_data=_PAPER_PROPOSERS,
             aggregator="Qwen/Qwen1.5-72B-Chat",
             is_published=True,
             description="The paper's MoA-Lite; AlpacaEval 2 LC win rate 59.3 ± 0.2",
@@ -136,7 +151,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             date="2024-06",
         ),
         "cookbook": Lineup(
-            proposers=(
+            proposer_data=(
                 "microsoft/WizardLM-2-8x22B",
                 "Qwen/Qwen2.5-72B-Instruct-Turbo",
                 "google/gemma-2-27b-it",
@@ -152,8 +167,8 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
         # As in the notebook, one of four makers' models writes too. The first one reasons: the notebook's 512 tokens
         # would cut it off, as they did one of the recorded proposals.
         "cookbook-2026": Lineup(
-            proposers=(
-                Proposer(model="deepseek-ai/DeepSeek-V4.1-Flash", max_tokens=ANSWER_MAX_TOKENS),
+            proposer_data=(
+                {"model": "deepseek-ai/DeepSeek-V4.1-Flash", "max_tokens": ANSWER_MAX_TOKENS},
                 "Qwen/Qwen3.7-Max",
                 "google/gemma-4-31B-it",
                 "meta-llama/Llama-3.3-70B-Instruct-Turbo",
@@ -165,7 +180,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             date="2026-10",
         ),
         "bot": Lineup(
-            proposers=(
+            proposer_data=(
                 "Qwen/Qwen2-72B-Instruct",
                 "Qwen/Qwen1.5-72B-Chat",
                 "mistralai/Mixtral-8x22B-Instruct-v0.1",
@@ -179,7 +194,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             date="2024-07",
         ),
         "self-moa": Lineup(
-            proposers=(Proposer(model="Qwen/Qwen3.7-Max", samples=6),),
+            proposer_data=({"model": "Qwen/Qwen3.7-Max", "samples": 6},),
             aggregator="Qwen/Qwen3.7-Max",
             answer_max_tokens=ANSWER_MAX_TOKENS,
             description="Six samples of one strong model, aggregated by itself",
@@ -187,7 +202,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             date="2026-10",
         ),
         "self-moa-seq": Lineup(
-            proposers=(Proposer(model="Qwen/Qwen3.7-Max", samples=12),),
+            proposer_data=({"model": "Qwen/Qwen3.7-Max", "samples": 12},),
             aggregator="Qwen/Qwen3.7-Max",
             answer_max_tokens=ANSWER_MAX_TOKENS,
             window=6,
@@ -196,7 +211,7 @@ LINEUPS: Mapping[str, Lineup] = MappingProxyType(
             date="2026-10",
         ),
         "local": Lineup(
-            proposers=(
+            proposer_data=(
                 _smollm2("brief", 0.2, "Answer in one short sentence."),
                 _smollm2("beginner", 0.5, "Answer in two sentences, for a beginner."),
                 _smollm2("example", 0.8, "Answer in two sentences, with an example."),

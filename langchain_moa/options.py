@@ -130,7 +130,7 @@ class MoAOptions(BaseModel):
     """Number of references that are enough: a count, or a fraction of the layer (0.5). Default: all."""
 
     grace: float = Field(default=0, ge=0)
-    """Seconds that slower proposers still get once the quorum is reached; then they are cancelled."""
+    """Seconds that slower proposers still get once the quorum is reached; then they are canceled."""
 
     deadline: float | None = Field(default=None, gt=0)
     """Seconds for the whole call, to the aggregator's last token. Each layer, and each wave of a vote, may use an even
@@ -213,7 +213,7 @@ class MoAOptions(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _know_every_option(cls, values: Any) -> Any:
-        """Name the option that a misspelt one was probably meant to be."""
+        """Name the option that a misspelled one was probably meant to be."""
         if not isinstance(values, Mapping):
             return values
         names = set(cls.model_fields)

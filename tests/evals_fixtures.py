@@ -1,6 +1,6 @@
 """Published benchmark data and judgments that the tests of the evaluations compare with, where they are found.
 
-They are no part of this repository because their licences (CC BY-NC, or none) keep them out. The directory is the one
+They are no part of this repository because their licenses (CC BY-NC, or none) keep them out. The directory is the one
 that the environment variable `LANGCHAIN_MOA_EVAL_FIXTURES` names, else `shared/data/evals` beside the repository.
 """
 

@@ -181,7 +181,7 @@ class OpenAIServer:
             await asyncio.sleep(reply.delay)
             writer.write(now)
             while reply.gate and not reply.gate.is_set():
-                await asyncio.sleep(0.001)  # polled: a thread that waits for the gate could not be cancelled
+                await asyncio.sleep(0.001)  # polled: a thread that waits for the gate could not be canceled
             for piece in after_gate:
                 await asyncio.sleep(reply.token_delay if now else 0)
                 writer.write(piece)

@@ -34,7 +34,7 @@ async def select(
 ) -> Outcome:
     """Have a judge choose the best candidate.
 
-    Judges favour a place, mostly the first (lechmazur/position_bias, 2026-04: 63 to 37), so that candidates are shown
+    Judges favor a place, mostly the first (lechmazur/position_bias, 2026-04: 63 to 37), so that candidates are shown
     in a random order. With more candidates than a window has places, the best of each window stands against those of
     the next one.
 

@@ -56,8 +56,8 @@ def adviser_view(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> list[
         turns.append(HumanMessage(CONTINUE))
     if not tools:
         return turns
-    catalogue = "\n".join(f"- {name}: {description}" for name, description in map(_name_and_description, tools))
-    return with_system(turns, ADVISER + catalogue)
+    catalog = "\n".join(f"- {name}: {description}" for name, description in map(_name_and_description, tools))
+    return with_system(turns, ADVISER + catalog)
 
 
 def fitting_content(messages: Iterable[BaseMessage], profile: Mapping[str, Any] | None) -> list[BaseMessage]:

@@ -58,7 +58,7 @@ IS_IT_EASY = (
     "Decide how hard it is to answer the user's latest message well, and don't answer it. It is easy when one capable "
     "model alone would almost certainly answer it as well as several of them together: small talk, well-known facts, a "
     "translation or a rewording, a simple sum, a few lines of ordinary code. It is not easy when several steps of "
-    "reasoning, expert knowledge or judgement are needed, or when a single model may well be wrong. In doubt it is not "
+    "reasoning, expert knowledge or judgment are needed, or when a single model may well be wrong. In doubt it is not "
     "easy."
 )
 

@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 from langchain_moa._messages.prompts import PROMPTS
 from langchain_moa._models.factory import model_name, unbound
+from langchain_moa._models.labeled_rows import labeled_rows
 from langchain_moa._models.mixture import writers_and_judge
 from langchain_moa._runtime.ballot import Ballot
 from langchain_moa._runtime.layer_clock import needed_references
@@ -94,8 +95,7 @@ class Description:
         if self.options.prompt != "paper":
             rows.append(("Prompt", _prompt(self.options.prompt)))
         rows.append(("Calls per answer", self._calls()))
-        width = max(len(label) for label, _ in rows) + 2
-        return "\n".join([self.options.model, *(f"  {label + ':':{width}}{text}" for label, text in rows)])
+        return labeled_rows(self.options.model, rows)
 
     def brief(self) -> list[tuple[str, Any]]:
         """Return the names and values that a `repr` shows."""

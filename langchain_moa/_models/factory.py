@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from langchain_moa.exceptions import hold_key
 
-# The SDK tries again on 408, 409, 429, 5xx and broken connections, and honours Retry-After. Three tries in all, as
+# The SDK tries again on 408, 409, 429, 5xx and broken connections, and honors Retry-After. Three tries in all, as
 # in togethercomputer/together-cookbook, MoA_Under_the_hood.ipynb.
 _MAX_RETRIES = 2
 

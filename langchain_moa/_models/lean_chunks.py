@@ -175,7 +175,7 @@ def _plain_chunk(event: bytes) -> dict[str, Any] | None:
 
 
 def _joined(chunks: list[dict[str, Any]]) -> Iterator[Any]:
-    """Join neighbouring chunks of text, and leave all others by themselves."""
+    """Join neighboring chunks of text, and leave all others by themselves."""
     texts: list[dict[str, Any]] = []
     for chunk in chunks:
         if _is_text(chunk):

@@ -123,7 +123,7 @@ class AskProposer(AsyncNode[MoAState, dict[str, Any]]):
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise
-            return MoAError(f"it cancelled itself: {describe(error)}")
+            return MoAError(f"it canceled itself: {describe(error)}")
         except Exception as error:
             return error
 

@@ -80,7 +80,7 @@ class GraphRun:
         return self._aitems(streaming=True)
 
     def _items(self, *, streaming: bool) -> Iterator[AIMessage]:
-        """Run the graph out of the caller's thread; it is cancelled when the caller goes away."""
+        """Run the graph out of the caller's thread; it is canceled when the caller goes away."""
         items: SimpleQueue[Any] = SimpleQueue()
 
         async def hand_over(chunk: AIMessageChunk) -> None:
@@ -124,7 +124,7 @@ class GraphRun:
         await outcome(drawing.end)
 
     async def _aitems(self, *, streaming: bool) -> AsyncGenerator[AIMessage]:
-        """Run the graph in a task of its own, which is cancelled when the caller goes away."""
+        """Run the graph in a task of its own, which is canceled when the caller goes away."""
         items: asyncio.Queue[Any] = asyncio.Queue()
         room = asyncio.Semaphore(_MOST_UNREAD)
 

@@ -105,7 +105,7 @@ class LayerClock:
             raise LayerClosedError
 
     async def limit(self, asking: Awaitable[_Answer], seconds: float) -> _Answer:
-        """Return what is answered; who asks is cancelled when the time is over.
+        """Return what is answered; who asks is canceled when the time is over.
 
         Raises:
             TimeoutError: Its own time is over.

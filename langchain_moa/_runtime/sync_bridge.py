@@ -103,7 +103,7 @@ def start(coroutine: Coroutine[Any, Any, _Output]) -> Future[_Output]:
     done: Future[_Output] = Future()
 
     async def run() -> None:
-        with suppress(InvalidStateError):  # it was cancelled
+        with suppress(InvalidStateError):  # it was canceled
             try:
                 done.set_result(await coroutine)
             except BaseException as error:
@@ -134,7 +134,7 @@ async def outcome(future: Future[_Output]) -> _Output:
 async def in_thread(function: Callable[[], _Output]) -> _Output:
     """Return what a sync function returns in a thread of its own.
 
-    The thread is left behind when this is cancelled: see `check_not_left_behind` and `when_left_behind`. What it has
+    The thread is left behind when this is canceled: see `check_not_left_behind` and `when_left_behind`. What it has
     returned, such as a stream, may go on in another thread.
     """
     caller = _Caller()
@@ -142,7 +142,7 @@ async def in_thread(function: Callable[[], _Output]) -> _Output:
     context.run(_callers.set, (*_callers.get(), caller))
 
     def begin() -> _Output:
-        check_not_left_behind()  # it may have been cancelled before the thread got its turn
+        check_not_left_behind()  # it may have been canceled before the thread got its turn
         return function()
 
     try:

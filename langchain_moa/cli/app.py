@@ -14,6 +14,7 @@ from langchain_moa.cli.commands import ask, chat, config, doctor, download, line
 from langchain_moa.cli.error_messages import explain, is_expected
 from langchain_moa.cli.evaluation import app as evaluation
 from langchain_moa.cli.mixture_options import Debug, debugging
+from langchain_moa.cli.terminal.help import fit_to_the_terminal, markup_mode
 from langchain_moa.cli.terminal.text import clean
 
 
@@ -35,11 +36,13 @@ class _Group(TyperGroup):
             raise typer.Exit(1) from None
 
 
+fit_to_the_terminal()
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     # Tracebacks that show local variables would show keys.
     pretty_exceptions_enable=False,
+    rich_markup_mode=markup_mode(),
     # As the original's bot.py spells its options: --reference_models, --max_tokens.
     context_settings={
         "help_option_names": ["-h", "--help"],

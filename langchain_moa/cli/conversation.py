@@ -73,6 +73,8 @@ class Conversation:
         self._multi_turn = multi_turn
         self._debug = debug
         self._last: AIMessage | None = None
+        # Of answers that were replaced too: they have been paid for.
+        self._accounts: list[dict[str, Any]] = []
         self._attachments: list[dict[str, Any]] = []
         self._console = Console(highlight=False)
         self.commands: dict[str, tuple[Callable[[str], None], str]] = {
@@ -138,6 +140,7 @@ class Conversation:
             answer = self._runner.run(run_answer(self._model, messages, view, num_proc=self._num_proc))
         self._messages += [messages[-1], answer]
         self._last = answer
+        self._accounts.append(answer.response_metadata["moa"])
         show_summary(answer, monotonic() - started)
 
     def _obey(self, said: str) -> None:
@@ -182,6 +185,7 @@ class Conversation:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ValueError(f"{str(path)!r} is not a conversation that /save wrote.") from None
         self._messages = messages
+        self._accounts = [m.response_metadata["moa"] for m in messages if "moa" in m.response_metadata]
         self._last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
         self._say(f"loaded {len(messages)} messages from {path}")
 
@@ -211,11 +215,10 @@ class Conversation:
         self._say(self._opening[0].text if self._opening else "no system message")
 
     def _cost(self, _: str) -> None:
-        accounts = [m.response_metadata["moa"] for m in self._messages if "moa" in m.response_metadata]
-        self._say(summarize_all(accounts))
+        self._say(summarize_all(self._accounts))
 
     def _clear(self, _: str) -> None:
-        self._messages, self._last = list(self._opening), None
+        self._messages, self._last, self._accounts = list(self._opening), None, []
         self._say("forgotten")
 
     def _leave(self, _: str = "") -> None:

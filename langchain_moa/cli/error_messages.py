@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 from langchain_moa.cli.terminal.text import one_line
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 
 def is_expected(error: Exception) -> bool:
@@ -28,7 +33,7 @@ def explain(error: BaseException) -> str:
     from langchain_moa.exceptions import ProposersFailedError
 
     if isinstance(error, ValidationError):
-        text = "; ".join(_field_error(detail["loc"], detail["msg"]) for detail in error.errors(include_context=False))
+        text = _field_errors(error)
     elif isinstance(error, ProposersFailedError):
         text = _proposers_failed(error)
     else:
@@ -48,10 +53,23 @@ def _message(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _field_error(location: tuple[int | str, ...], message: str) -> str:
-    if message.startswith("Value error, "):
-        return message.removeprefix("Value error, ")
-    return f"{'.'.join(map(str, location))}: {message}"
+def _field_errors(error: ValidationError) -> str:
+    details = error.errors(include_context=False)
+    # Settings that do not fit are no string and no Runnable either, which pydantic tells as well.
+    telling = [detail for detail in details if detail["type"] not in ("string_type", "is_instance_of")] or details
+    return "; ".join(_field_error(detail) for detail in telling)
+
+
+def _field_error(detail: ErrorDetails) -> str:
+    from langchain_moa.proposers import Aggregator, Proposer
+
+    place = ".".join(str(part) for part in detail["loc"] if "[" not in str(part))
+    if detail["type"] == "extra_forbidden":
+        kind = Proposer if detail["loc"][0] in ("proposers", "layers") else Aggregator
+        return f"{place}: there is no such setting; choose from {', '.join(kind.model_fields)}."
+    if detail["msg"].startswith("Value error, "):
+        return detail["msg"].removeprefix("Value error, ")
+    return f"{place}: {detail['msg']}"
 
 
 def _proposers_failed(error: BaseException) -> str:

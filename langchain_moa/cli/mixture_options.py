@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
+from langchain_moa.cli.attachments import decode
 from langchain_moa.cli.config import ENVIRONMENT, Config, load_config
 from langchain_moa.cli.declared_options import DeclaredOption, declared_options
 
 if TYPE_CHECKING:
     from langchain_moa.chat_models import ChatMoA
-    from langchain_moa.proposers import Proposer
 
 _DEBUG = "langchain_moa.debug"
 _MIXTURE, _DETAILS = "Mixture", "Details of the mixture"
@@ -150,6 +150,8 @@ def takes_a_mixture(command: Callable[..., Any]) -> Callable[..., Any]:
     options = dict(_parameters())
 
     def run(ctx: typer.Context, **values: Any) -> Any:
+        for name, value in values.items():
+            _check_text(name, value)
         given = {name: values.pop(name) for name in options}
         sources = {name: _source(ctx, name) for name, value in given.items() if value not in (None, [])}
         config = load_config(given.pop("config"))
@@ -184,15 +186,6 @@ def tell_if_local(mixture: MixtureOptions) -> None:
             "answers. For real answers set the key, or name models with --model, --proposer and --aggregator.",
             err=True,
         )
-
-
-def describe_proposer(proposer: str | Proposer) -> str:
-    """Return a proposer's model, with its name and number of samples if set."""
-    if isinstance(proposer, str):
-        return proposer
-    name = f" ({proposer.name})" if proposer.name else ""
-    samples = f" x{proposer.samples}" if proposer.samples > 1 else ""
-    return f"{proposer.model}{name}{samples}"
 
 
 def _parameters() -> Iterator[tuple[str, Any]]:
@@ -261,7 +254,10 @@ def _brief(text: str) -> str:
 
 def _number(text: str) -> int | float:
     """Read a count such as `3`, or a fraction such as `0.5`."""
-    return int(text) if re.fullmatch(r"\s*\d+\s*", text) else float(text)
+    try:
+        return int(text) if re.fullmatch(r"\s*\d+\s*", text) else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number.") from None
 
 
 def _above(limit: float) -> Callable[[float | None], float | None]:
@@ -288,6 +284,13 @@ def _a_line_up(value: str | None) -> str | None:
 def _source(ctx: typer.Context, name: str) -> str:
     source = ctx.get_parameter_source(name)
     return _variable(name) if source is not None and source.name == "ENVIRONMENT" else "command line"
+
+
+def _check_text(name: str, value: Any) -> None:
+    """Refuse a text in another encoding, which would fail when it is sent: after others may have been paid for."""
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and name != "question":  # a command reads that itself, with what is piped to it
+            decode(os.fsencode(text), name=f"--{name.replace('_', '-')}")
 
 
 def _split(listed: list[str] | None) -> list[str]:

@@ -100,7 +100,7 @@ class ChatLocal(BaseChatModel):
         fields = {name: getattr(self, name) for name in ("temperature", "max_tokens", "timeout", "seed")}
         return {name: value for name, value in fields.items() if value is not None} | kwargs
 
-    def _labelled(self, generation: ChatGenerationChunk) -> ChatGenerationChunk:
+    def _labeled(self, generation: ChatGenerationChunk) -> ChatGenerationChunk:
         # The server is shared between instances, so it does not know this instance's model name.
         for metadata in (generation.message.response_metadata, generation.generation_info or {}):
             if "model_name" in metadata:
@@ -133,7 +133,7 @@ class ChatLocal(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        yield from map(self._labelled, self._client()._stream(messages, stop, run_manager, **self._options(kwargs)))
+        yield from map(self._labeled, self._client()._stream(messages, stop, run_manager, **self._options(kwargs)))
 
     async def _astream(
         self,
@@ -144,4 +144,4 @@ class ChatLocal(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         client = await asyncio.to_thread(self._client)
         async for chunk in client._astream(messages, stop, run_manager, **self._options(kwargs)):
-            yield self._labelled(chunk)
+            yield self._labeled(chunk)

@@ -87,7 +87,7 @@ def to_api_error(error: Exception) -> ApiError:
     if isinstance(error, UnknownModelError):
         return ApiError(404, str(error), code="model_not_found", param="model")
     if isinstance(error, UnavailableModelError | LocalModelError):
-        # Retrying would not help; the OpenAI SDKs honour this header.
+        # Retrying would not help; the OpenAI SDKs honor this header.
         return ApiError(503, explain(error), code="model_unavailable", headers={"x-should-retry": "false"})
     if isinstance(error, ProposersFailedError):
         return _proposers_failed(error)
@@ -135,7 +135,7 @@ def _upstream(error: Exception) -> ApiError | None:
 
 
 def _is_timeout(error: Exception) -> bool:
-    """Recognise timeouts by class name, because SDKs and HTTP clients have their own types."""
+    """Recognize timeouts by class name, because SDKs and HTTP clients have their own types."""
     return any("Timeout" in cls.__name__ for cls in type(error).__mro__)
 
 

@@ -35,7 +35,7 @@ def create_server(app: Starlette, *, write_timeout: float = 60, shutdown_timeout
 
     Args:
         app: The app.
-        write_timeout: Seconds after which a client who reads nothing is dropped, and its calls are cancelled.
+        write_timeout: Seconds after which a client who reads nothing is dropped, and its calls are canceled.
         shutdown_timeout: Seconds for running answers to finish when the server is stopped.
     """
     config = uvicorn.Config(

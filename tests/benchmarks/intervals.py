@@ -41,11 +41,11 @@ def shares(runs: int) -> Iterator[str]:
             chances = binom.pmf(range(size + 1), size, share)
             held = np.array([one.low <= 100 * share <= one.high for one in intervals])
             covered = 100 * chances[held].sum()
-            cells.append(f"{covered:.1f}{'' if LOWEST <= covered <= HIGHEST else _neighbour(chances, held)}")
+            cells.append(f"{covered:.1f}{'' if LOWEST <= covered <= HIGHEST else _neighbor(chances, held)}")
         yield f"| {size} | {' | '.join(cells)} |"
 
 
-def _neighbour(chances: np.ndarray, held: np.ndarray) -> str:
+def _neighbor(chances: np.ndarray, held: np.ndarray) -> str:
     """Return the coverage with the likeliest outcome more, or the least likely one less."""
     covered = 100 * chances[held].sum()
     other = covered + 100 * chances[~held].max() if covered < LOWEST else covered - 100 * chances[held].min()

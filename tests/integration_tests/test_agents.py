@@ -179,8 +179,8 @@ def test_an_agents_proposers_are_advisers_without_tools(together, asynchronous):
         assert not {"tools", "tool_choice", "parallel_tool_calls", "response_format"} & set(body)
         system, question = body["messages"]
         assert system["content"].startswith("Be terse.\n\n")
-        catalogue = "- weather: Tell the weather of a city.\n- convert: Turn degrees Celsius into Fahrenheit."
-        assert system["content"].endswith(catalogue)
+        catalog = "- weather: Tell the weather of a city.\n- convert: Turn degrees Celsius into Fahrenheit."
+        assert system["content"].endswith(catalog)
         assert question == {"role": "user", "content": QUESTION}
     for body in asked(server, "lab/writer"):
         assert [each["function"]["name"] for each in body["tools"]] == ["weather", "convert"]

@@ -82,6 +82,21 @@ def test_a_snippet_runs(code, providers):
     assert providers.errors == []
 
 
+# `cancelled` in quotes is a status, and with a dot a method.
+BRITISH = re.compile(
+    r"\b(?:behaviour|colour|favour|honour|neighbour|catalogue|licence|judgement|labelled|modelled|travelled|misspelt"
+    r"|(?:normal|serial|recogn|organ|summar|optim|initial|custom|general|special|token|parallel|regular)is(?:e[ds]?|ing|ation))"
+    r"|(?<![\"'`._\w])cancell(?:ed|ing)\b(?![\"'`(])",
+    re.IGNORECASE,
+)
+
+
+def test_words_are_spelled_in_one_way():
+    texts = [*DOCUMENTED, *PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "examples").glob("*.*")]
+    found = {text.name: BRITISH.findall(text.read_text()) for text in texts}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -109,10 +124,25 @@ def test_every_example_that_a_page_shows_is_there():
     assert all((ROOT / name).is_file() for name in shown)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_a_link_into_the_repository_leads_somewhere(page):
-    """Links within the site are checked by its strict build."""
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", (ROOT / page).read_text())
-    assert links
-    for link in links:
-        assert ((ROOT / page).parent / link).exists(), link
+WRITTEN = [
+    *ROOT.glob("*.md"),
+    *(page for folder in ("docs/pages", "examples", "tests") for page in (ROOT / folder).rglob("*.md")),
+]
+
+
+def headings(page):
+    """Return the anchors of a page's headings, as GitHub and MkDocs make them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    return anchors | {anchor.strip("-") for anchor in anchors}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_a_file_and_a_heading_that_are_there(page):
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        # The site has the notebooks of `examples` beside its pages.
+        there = ROOT / "examples" / Path(path).name if path.endswith(".ipynb") else page.parent / path
+        target = there if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in headings(target), link

@@ -201,7 +201,7 @@ def test_a_failed_run_is_resumed_without_asking_a_proposer_again(client, thread,
     assert client.threads.get(thread)["status"] == "idle"
 
 
-def test_a_run_that_was_cancelled_within_a_layer_is_resumed_with_who_has_not_answered(client, thread, upstream):
+def test_a_run_that_was_canceled_within_a_layer_is_resumed_with_who_has_not_answered(client, thread, upstream):
     upstream.next[GEMMA] = Reply(text="too late", gate=threading.Event())
     written: set[str] = set()
     run = ""

@@ -83,7 +83,7 @@ def test_many_models_in_many_threads_share_one_server():
     llama_server._servers.clear()
     models = [ChatLocal(model=f"model {n}", temperature=n / 10, max_tokens=8) for n in range(6)]
     with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(lambda model: model.invoke("Name a colour."), models * 2))
+        answers = list(pool.map(lambda model: model.invoke("Name a color."), models * 2))
     assert all(answer.text for answer in answers)
     assert [answer.response_metadata["model_name"] for answer in answers] == [model.model for model in models * 2]
     assert len(llama_server._servers) == 1
@@ -129,7 +129,7 @@ def tokens_of_running_answers(running):
     return [slot["next_token"][0]["n_decoded"] for slot in slots if slot["is_processing"] and slot.get("next_token")]
 
 
-async def test_a_cancelled_call_stops_the_server_working_on_it():
+async def test_a_canceled_call_stops_the_server_working_on_it():
     model = ChatLocal(max_tokens=2000)
     await model.ainvoke("hi", max_tokens=1)
     (running,) = llama_server._servers.values()

@@ -191,9 +191,9 @@ def test_the_panel_sees_what_the_model_sees_as_advisers_without_tools(together, 
     for body in [*asked(server, "lab/a"), *asked(server, "lab/b")]:
         assert not {"tools", "tool_choice", "parallel_tool_calls", "response_format"} & set(body)
         system, question = body["messages"]
-        catalogue = "- weather: Tell the weather of a city.\n- convert: Turn degrees Celsius into Fahrenheit."
+        catalog = "- weather: Tell the weather of a city.\n- convert: Turn degrees Celsius into Fahrenheit."
         assert system["content"].startswith("Be terse.\n\n")
-        assert system["content"].endswith(catalogue)
+        assert system["content"].endswith(catalog)
         assert question == {"role": "user", "content": QUESTION}
 
 
@@ -315,7 +315,7 @@ def test_an_agents_events_v3_have_no_message_of_the_panel(together):
     assert ["".join(message.text) for message in stream.messages] == ["", "", "", ANSWER]
 
 
-async def test_an_agent_that_is_cancelled_cancels_its_panel(together):
+async def test_an_agent_that_is_canceled_cancels_its_panel(together):
     server = together(lambda body: Reply(text="late", gate=threading.Event()))
     task = asyncio.create_task(agent(server, panel()).ainvoke({"messages": QUESTION}))
     await asyncio.to_thread(server.wait_for, lambda: len(server.requests) == 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cookbook import RUN, replay
+from tests.local_model import needs_local_model
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -51,6 +52,31 @@ def test_the_cookbooks_notebook_runs_and_shows_what_it_shows_in_the_repository(t
     printed = [printed_by(cell).replace(port, "8000") for cell in notebook.cells]
     assert printed == kept
     assert sum(RUN["aggregator"]["text"] in text for text in printed) == 3  # asked, streamed, and through the endpoint
+
+
+@needs_local_model
+def test_the_notebook_that_asks_whether_it_is_worth_it_measures_three_systems():
+    notebook = nbformat.read(EXAMPLES / "is_it_worth_it.ipynb", as_version=4)
+    assert "## Verdicts" in report_in(notebook)
+    (questions,) = (cell for cell in notebook.cells if cell.source.startswith("import json"))
+    questions.source = questions.source.replace("in capitals.items()", "in list(capitals.items())[:2]")
+    notebook.cells[-2].source = notebook.cells[-2].source.replace("in capitals:", "in right['single']:")
+    nbclient.NotebookClient(notebook, timeout=250, coalesce_streams=True).execute()
+    report = report_in(notebook)
+    # Two questions show nothing, whatever the answers are.
+    assert "mixture against single: not distinguishable" in report
+    assert "mixture against equal: not distinguishable" in report
+    assert all(column in report for column in ("95 % CI", "USD for 100 items", "latency p50 (s)", "questions for 10"))
+
+
+def report_in(notebook):
+    (report,) = (
+        output.data["text/markdown"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if "text/markdown" in output.get("data", {})
+    )
+    return report
 
 
 def printed_by(cell):

@@ -24,10 +24,10 @@ expect.set_options(timeout=60_000)  # a page is 5 MB, and there may be few cores
 
 HOSTILE = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=2</script> %{x} ${title}'
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-COLOURS = {"weak": (48, 121, 194), "strong": (210, 105, 30), "moa": (42, 145, 99)}  # as the page's legend has them
+COLORS = {"weak": (48, 121, 194), "strong": (210, 105, 30), "moa": (42, 145, 99)}  # as the page's legend has them
 PLOTS = ["Score against cost", "Score against latency", "Score by category"]
 # PNG is decoded by the browser itself.
-COUNT_COLOURS = """async (url) => {
+COUNT_COLORS = """async (url) => {
   const image = new Image();
   image.src = url;
   await image.decode();
@@ -37,8 +37,8 @@ COUNT_COLOURS = """async (url) => {
   const pixels = drawing.getImageData(0, 0, image.width, image.height).data;
   const counts = {};
   for (let i = 0; i < pixels.length; i += 4) {
-    const colour = pixels.slice(i, i + 3).join();
-    counts[colour] = (counts[colour] ?? 0) + 1;
+    const color = pixels.slice(i, i + 3).join();
+    counts[color] = (counts[color] ?? 0) + 1;
   }
   return counts;
 }"""
@@ -87,33 +87,33 @@ def plot(page: Page, name: str) -> Locator:
     return page.get_by_role("img", name=name, exact=True)
 
 
-def colours_of(page: Page, place: Locator) -> Counter[tuple[int, ...]]:
-    """Return how many pixels of a place have which colour."""
+def colors_of(page: Page, place: Locator) -> Counter[tuple[int, ...]]:
+    """Return how many pixels of a place have which color."""
     url = f"data:image/png;base64,{b64encode(place.screenshot()).decode()}"
     reader = page.context.browser.new_page()
-    counts = reader.evaluate(COUNT_COLOURS, url)
+    counts = reader.evaluate(COUNT_COLORS, url)
     reader.close()
-    return Counter({tuple(map(int, colour.split(","))): count for colour, count in counts.items()})
+    return Counter({tuple(map(int, color.split(","))): count for color, count in counts.items()})
 
 
 @pytest.mark.parametrize(("theme", "device"), [("light", {}), ("dark", PHONE)], ids=["desk", "phone"])
 def test_every_plot_is_drawn_with_every_system(open_report, theme, device):
-    page = open_report(report_of(*COLOURS), color_scheme=theme, **device)
+    page = open_report(report_of(*COLORS), color_scheme=theme, **device)
     for name in PLOTS:
         place = plot(page, name)
         place.scroll_into_view_if_needed()
         expect(place.locator("g.trace")).to_have_count(3)
         expect(place.locator("g.trace path.point").first).to_be_visible()
-        colours = colours_of(page, place)
-        background, pixels = colours.most_common(1)[0]
-        assert pixels < colours.total() * 0.995
+        colors = colors_of(page, place)
+        background, pixels = colors.most_common(1)[0]
+        assert pixels < colors.total() * 0.995
         assert (max(background) < 64) == (theme == "dark")
-        for system, colour in COLOURS.items():
-            assert colours[colour] > 20, f"{system} is not in {name!r}"
+        for system, color in COLORS.items():
+            assert colors[color] > 20, f"{system} is not in {name!r}"
 
 
 def test_intervals_are_drawn_where_they_are(open_report):
-    page = open_report(report_of(*COLOURS))
+    page = open_report(report_of(*COLORS))
     errors = plot(page, PLOTS[0]).locator("path.yerror")
     assert errors.count() == 3
     assert all(box["height"] > 20 for box in (error.bounding_box() for error in errors.all()))
@@ -173,7 +173,7 @@ def test_a_name_is_shown_as_it_is_and_does_nothing(open_report):
 def test_it_prints_dark_on_white_with_its_plots(open_report):
     page = open_report(report_of("weak", "strong", "moa"), color_scheme="dark")
     page.emulate_media(media="print")
-    colours = colours_of(page, plot(page, PLOTS[0]))
-    assert colours.most_common(1)[0][0] == (255, 255, 255)
+    colors = colors_of(page, plot(page, PLOTS[0]))
+    assert colors.most_common(1)[0][0] == (255, 255, 255)
     assert page.locator("h1").evaluate("one => getComputedStyle(one).color") == "rgb(28, 36, 48)"
     assert page.pdf(format="A4").startswith(b"%PDF")

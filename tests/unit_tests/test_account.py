@@ -1,4 +1,4 @@
-"""What a mixture says of itself: its name, who takes part, what calls cost, and its serialised form."""
+"""What a mixture says of itself: its name, who takes part, what calls cost, and its serialized form."""
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -125,7 +125,7 @@ def test_a_vote_may_need_the_aggregator_or_not():
     assert model.describe().endswith("Calls per answer: 2 to 3")
 
 
-# -- Its serialised form -----------------------------------------------------------------------------------------------
+# -- Its serialized form -----------------------------------------------------------------------------------------------
 
 
 def test_a_mixture_of_names_is_loaded_as_it_was(together):
@@ -151,13 +151,13 @@ def test_a_model_object_inside_is_loaded_by_its_own_means(together):
     assert loaded.invoke("Hi").text == "reply of lab/own"
 
 
-def test_what_can_not_be_serialised_is_refused_when_it_is_loaded():
+def test_what_can_not_be_serialized_is_refused_when_it_is_loaded():
     model = ChatMoA(proposers=[ScriptedChatModel()], aggregator=RunnableLambda(lambda messages: "done"))
     with pytest.raises((NotImplementedError, ValueError)):
         load(dumpd(model), **ALLOWED)
 
 
-def test_a_given_key_is_in_no_serialised_form_no_trace_and_no_error(ask):
+def test_a_given_key_is_in_no_serialized_form_no_trace_and_no_error(ask):
     with OpenAIServer({"lab/a": Reply(status=401, error="no"), "lab/b": "b", "lab/writer": "done"}) as server:
         model = ChatMoA(**OPTIONS, api_key="secret-key", base_url=server.url)
         reply = ask(model, "Hi")

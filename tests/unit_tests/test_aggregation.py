@@ -413,7 +413,7 @@ def test_the_key_may_be_the_users_own_and_one_that_fails_on_a_text_has_no_vote(t
     assert moa(answer)["vote"]["votes"] == {"2": 2, "1": 1, "3": 1}
 
 
-def test_asking_stops_when_the_leader_cannot_be_overtaken_and_the_rest_is_cancelled(together, ask):
+def test_asking_stops_when_the_leader_cannot_be_overtaken_and_the_rest_is_canceled(together, ask):
     gate = threading.Event()
     slow = Reply(text="It is 7", gate=gate)
     _, options = council(together, ["It is 42", "42", "It is 42!", slow, slow])
@@ -835,7 +835,7 @@ def test_a_tree_is_a_mixture_of_mixtures(ask):
     assert root.seen[0][0].text.endswith("\n1. branch 0\n2. branch 1\n3. branch 2")
 
 
-def test_cancelling_in_the_middle_of_a_verdict_closes_the_judges_connection(together):
+def test_canceling_in_the_middle_of_a_verdict_closes_the_judges_connection(together):
     gate = threading.Event()
     server, options = council(together, ["one", "two"], Reply(text="never", gate=gate))
 

@@ -1,4 +1,4 @@
-"""Budgets of one call: what would pass them is left out and named, and nothing that runs is cancelled."""
+"""Budgets of one call: what would pass them is left out and named, and nothing that runs is canceled."""
 
 import re
 import sys

@@ -1,16 +1,20 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from langchain_core.messages import HumanMessage
 from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA
+from langchain_moa._models.description import Description
 from langchain_moa.cli import main
 from langchain_moa.cli.app import app
 from langchain_moa.cli.terminal.answer_summary import summarize
 from langchain_moa.cli.terminal.markdown import split_finished
 from langchain_moa.gates import unless_small_talk
 from langchain_moa.lineups import LINEUPS
+from langchain_moa.options import MoAOptions
 from tests.fakes import ScriptedChatModel
 from tests.openai_server import OpenAIServer, Reply
 from tests.unit_tests.test_aggregation import ANALYSIS, choosing, tool_call
@@ -386,6 +390,25 @@ def test_a_described_line_up_names_its_judge():
     assert f"  Fallbacks:        {DEFAULT.fallback_aggregators[0]}" in result.stdout.splitlines()
 
 
+@pytest.mark.parametrize("name", LINEUPS)
+def test_a_line_up_is_described_as_its_model_describes_itself(name):
+    description = Description.of(MoAOptions(model=name))
+    assert moa("lineups", name).stdout.startswith(f"{description}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["default"], ["default", "--json"]])
+def test_line_ups_are_shown_without_loading_langchain(arguments):
+    code = (
+        "import sys\n"
+        "from langchain_moa.cli.app import app\n"
+        f"app({['lineups', *arguments]}, standalone_mode=False)\n"
+        "print(*{'langchain_core', 'langgraph', 'openai'} & set(sys.modules), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "default" in ran.stdout
+    assert ran.stderr.strip() == ""
+
+
 def test_an_unknown_line_up_can_not_be_described():
     assert errors_of(moa("lineups", "nope")).startswith("moa: Line-up 'nope' is unknown; choose from default, ")
 
@@ -411,6 +434,20 @@ def test_doctor_names_what_is_wrong_and_what_to_do(serve):
     assert rows[second][0] == "gone (HTTP 404)"
     assert rows[third][0] == "answers, but is not in the provider's list"
     assert rows[third][1].startswith("Name a model that is served")
+
+
+def test_doctor_asks_where_the_mixture_asks(serve, monkeypatch):
+    server = serve(dict.fromkeys(["x/a", "x/b", "x/c"], "Hi."))
+    monkeypatch.setenv("TOGETHER_API_BASE", "http://127.0.0.1:1/v1")
+    assert moa("doctor", *MIXTURE, "--base-url", server.url).exit_code == 0
+    assert len(server.requests) == 3
+
+
+def test_doctor_takes_a_server_that_lists_no_models(serve):
+    serve()
+    result = moa("doctor", *MIXTURE)
+    assert result.exit_code == 0
+    assert "TOGETHER_API_KEY\tok, and the server lists no models\t" in result.stdout
 
 
 def test_doctor_sees_a_key_that_is_not_accepted(serve):

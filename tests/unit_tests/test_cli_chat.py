@@ -47,6 +47,14 @@ def test_an_argument_that_is_no_text_is_refused(serve):  # noqa: F811
     assert "The question is no text in UTF-8" in errors_of(moa("ask", "a\udcff", *MIXTURE))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="arguments are bytes on POSIX only")
+@pytest.mark.parametrize("option", [["--system", "a\udcff"], ["-p", "x/a,instructions=a\udcff"]])
+def test_an_option_that_is_no_text_is_refused_before_anything_is_paid(serve, option):  # noqa: F811
+    server = serve()
+    assert "is no text in UTF-8" in errors_of(moa("ask", "Why?", *MIXTURE, *option))
+    assert server.requests == []
+
+
 def test_without_streaming_the_answer_comes_as_a_whole(serve):  # noqa: F811
     serve({"x/a": "A.", "x/b": "B.", "x/c": "The whole answer."})
     assert moa("ask", "Why?", *MIXTURE, "--no-stream", "--raw").stdout == "The whole answer.\n"
@@ -91,6 +99,16 @@ def test_the_cost_of_a_conversation_is_summed(serve, tmp_path):  # noqa: F811
     result = moa("chat", *MIXTURE, "--prices", str(prices), stdin="One?\nTwo?\n/cost\n")
     # Six calls of eleven tokens in and seven out.
     assert result.stdout.splitlines()[-1] == "2 answers · 6 calls · 66 tokens in · 42 out · $0.00015"
+
+
+def test_an_answer_that_was_replaced_has_been_paid_for(serve):  # noqa: F811
+    serve()
+    result = moa("chat", *MIXTURE, stdin="One?\n/regenerate\n/cost\n/clear\n/cost\n")
+    assert [line.partition(" · ")[0] for line in result.stdout.splitlines()[-3:]] == [
+        "2 answers",
+        "forgotten",
+        "0 answers",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,23 @@ def test_a_proposer_may_have_settings_of_its_own(serve):  # noqa: F811
     assert proposals[0]["messages"][0]["content"] == "Doubt, always, the obvious."
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["-p", "x/a,tempo=1"], "moa: proposers.0.tempo: there is no such setting; choose from model, temperature, "),
+        (["-p", "x/a,samples=0"], "moa: proposers.0.samples: Input should be greater than or equal to 1"),
+        (["--aggregator", "x/a,samples=2"], "moa: aggregator.samples: there is no such setting; "),
+    ],
+)
+def test_a_mistake_in_a_models_settings_is_named(serve, option, message):  # noqa: F811
+    serve()
+    assert errors_of(moa("ask", "Why?", *MIXTURE, *option)).startswith(message)
+
+
+def test_a_quorum_that_is_no_number_says_so():
+    assert "'two' is no number" in moa("ask", "Why?", "--quorum", "two").stderr
+
+
 @pytest.mark.parametrize(("quorum", "needed"), [("2", 2), ("0.5", 2)])
 def test_a_quorum_is_a_count_or_a_fraction(quorum, needed):
     shown = moa("config", *MIXTURE, "--quorum", quorum).stdout
@@ -143,6 +160,12 @@ def test_the_files_mixtures_are_listed_and_described(file):
     assert "panel" in [line.split("\t")[0] for line in moa("lineups").stdout.splitlines()]
     assert "x/b x2" in moa("lineups", "panel").stdout
     assert json.loads(moa("lineups", "panel", "--json").stdout)["panel"]["quorum"] == 2
+
+
+def test_the_files_defaults_count_for_the_mixtures_that_are_described(file):
+    file.write_text(FILE.replace("deadline = 60", 'aggregation = "select"'))
+    assert "select" in moa("lineups", "panel").stdout
+    assert json.loads(moa("lineups", "panel", "--json").stdout)["panel"]["aggregation"] == "select"
 
 
 def test_the_files_mixtures_can_be_evaluated(file, tmp_path, monkeypatch):

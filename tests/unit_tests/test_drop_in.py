@@ -1,4 +1,4 @@
-"""What any chat model can do: cached, serialised, copied, configured, retried, limited, listened to."""
+"""What any chat model can do: cached, serialized, copied, configured, retried, limited, listened to."""
 
 import asyncio
 import copy
@@ -200,7 +200,7 @@ def test_without_a_cache_every_call_is_made(together):
     assert sorted(models_asked(server)) == ["a", "a", "b", "b", "writer", "writer"]
 
 
-# -- Serialised and copied -------------------------------------------------------------------------------------------
+# -- Serialized and copied -------------------------------------------------------------------------------------------
 
 
 def as_configuration(model):
@@ -247,7 +247,7 @@ def test_a_bound_model_survives_pickling(together):
     assert pickle.loads(pickle.dumps(bound)).invoke("Hi").text == "done"
 
 
-def test_keys_are_in_no_serialised_form_no_trace_and_no_error(ask, together, monkeypatch):
+def test_keys_are_in_no_serialized_form_no_trace_and_no_error(ask, together, monkeypatch):
     server = together({"lab/a": Reply(status=401, error="no"), "lab/own": "own", "lab/writer": "done"})
     monkeypatch.setenv("TOGETHER_API_KEY", "key-of-the-environment")
     own = ChatTogether(model="lab/own", api_key="key-of-the-object", **http_clients())

@@ -394,7 +394,7 @@ METADATA = {
     "OpenRouter, by the provider behind it": ({"finish_reason": "stop", "native_finish_reason": "SAFETY"}, "filtered"),
     "ChatVertexAI": ({"finish_reason": "STOP", "is_blocked": True}, "filtered"),
     "no blocked prompt": ({"finish_reason": "STOP", "prompt_feedback": {"block_reason": 0}}, "ok"),
-    "a cancelled response": ({"status": "cancelled", "model_provider": "openai"}, "truncated"),
+    "a canceled response": ({"status": "cancelled", "model_provider": "openai"}, "truncated"),
     "a response in the background": ({"status": "queued", "model_provider": "openai"}, "unknown"),
     "a status that is none of Responses": ({"status": 200}, "ok"),
     "tools": ({"finish_reason": "tool_calls"}, "ok"),

@@ -679,7 +679,7 @@ async def test_text_before_an_error_is_heard_before_it(way: str) -> None:
 # -- Ends before the end --------------------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_stream_closes_its_connection_at_once() -> None:
+async def test_a_canceled_stream_closes_its_connection_at_once() -> None:
     with ByteServer(streamed(events(text("a")), _PAUSE)) as server:
         heard = asyncio.Event()
 
@@ -696,7 +696,7 @@ async def test_a_cancelled_stream_closes_its_connection_at_once() -> None:
         assert await asyncio.to_thread(server.hung_up.wait, 5)
 
 
-async def test_a_cancelled_whole_answer_closes_its_connection_at_once() -> None:
+async def test_a_canceled_whole_answer_closes_its_connection_at_once() -> None:
     with ByteServer([head()[:20], _PAUSE]) as server:
         asking = asyncio.create_task(lean_model(server).ainvoke("Hi"))
         while not server.requests:

@@ -50,7 +50,7 @@ def test_a_straggler_that_answers_in_the_grace_counts(ask):
     assert statuses(answer) == ["ok", "ok"]
 
 
-def test_a_straggler_is_cancelled_when_the_grace_is_over(ask, never):
+def test_a_straggler_is_canceled_when_the_grace_is_over(ask, never):
     started = monotonic()
     model = ChatMoA(proposers=[fast("late", waits_for=never), fast()], aggregator=fast(), quorum=1, grace=0.05)
     assert statuses(ask(model, "Go.")) == ["cancelled", "ok"]
@@ -126,7 +126,7 @@ def test_at_the_deadline_the_tokens_so_far_are_with_the_caller(together):
     assert "".join(heard) == "one"
 
 
-def test_a_cancelled_stragglers_connection_is_closed(together):
+def test_a_canceled_stragglers_connection_is_closed(together):
     gate = threading.Event()
     server = together({"lab/slow": Reply(text="late", gate=gate), "lab/fast": "fast", "lab/c": "done"})
     model = ChatMoA(proposers=["lab/slow", "lab/fast"], aggregator="lab/c", quorum=1)

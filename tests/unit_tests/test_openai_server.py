@@ -161,7 +161,7 @@ def test_a_stream_that_the_client_closes_is_recorded():
         server.wait_for(lambda: (server.in_flight, server.connections) == (0, 0))
 
 
-async def test_a_request_that_is_cancelled_is_recorded():
+async def test_a_request_that_is_canceled_is_recorded():
     with OpenAIServer({"m": Reply(fault="hang")}) as server:
         async with openai.AsyncOpenAI(base_url=server.url, api_key="k", max_retries=0) as client:
             task = asyncio.create_task(client.chat.completions.create(model="m", messages=ASK))

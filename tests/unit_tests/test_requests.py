@@ -218,7 +218,7 @@ def test_a_stream_that_is_left_early_closes_the_aggregators_connection(together,
     gate.set()
 
 
-def test_cancelling_an_enclosing_graph_cancels_the_calls_inside(together):
+def test_canceling_an_enclosing_graph_cancels_the_calls_inside(together):
     gate = threading.Event()
     server = together({"lab/a": Reply(text="late", gate=gate), "lab/c": "never"})
     model = ChatMoA(proposers=["lab/a"], aggregator="lab/c")

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Annotated
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
@@ -23,7 +24,7 @@ AS_DICT = {
     "type": "function",
     "function": {"name": "weather", "description": "Tell the weather.", "parameters": SCHEMA},
 }
-CATALOGUE = ADVISER + "- weather: Tell the weather."
+CATALOG = ADVISER + "- weather: Tell the weather."
 CALL = {"id": "call_1", "name": "weather", "args": {"city": "Köln"}}
 WIRE_CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Köln"}'}}
 CALLING = AIMessage("", tool_calls=[CALL])
@@ -89,7 +90,7 @@ def test_tools_of_every_kind_reach_the_aggregator_only(ask, together, bound):
     assert function["parameters"]["properties"]["city"]["type"] == "string"
     for proposer in "ab":
         assert "tools" not in asked(proposer)[0]
-        assert asked(proposer)[0]["messages"][0] == {"role": "system", "content": CATALOGUE}
+        assert asked(proposer)[0]["messages"][0] == {"role": "system", "content": CATALOG}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_earlier_tool_calls_and_results_are_text_for_proposers_and_themselves_fo
     conversation = [HumanMessage("Is it raining?"), AIMessage("One moment.", tool_calls=[CALL]), RESULT]
     ask(model.bind_tools([weather]), conversation)
     assert asked("a")[0]["messages"] == [
-        {"role": "system", "content": CATALOGUE},
+        {"role": "system", "content": CATALOG},
         {"role": "user", "content": "Is it raining?"},
         {"role": "assistant", "content": 'One moment.\n[called tool: weather({"city": "Köln"})]'},
         {"role": "user", "content": "[tool result of weather: rain]"},
@@ -156,12 +157,12 @@ def test_earlier_tool_calls_and_results_are_text_for_proposers_and_themselves_fo
     assert json.loads(request["messages"][1]["tool_calls"][0]["function"]["arguments"]) == {"city": "Köln"}
 
 
-def test_the_catalogue_follows_the_callers_system_message_and_the_persona_follows_it(ask):
+def test_the_catalog_follows_the_callers_system_message_and_the_persona_follows_it(ask):
     proposer = ScriptedChatModel()
     persona = Proposer(model=proposer, instructions="Talk like a pirate.")
     model = ChatMoA(proposers=[persona], aggregator=ScriptedChatModel()).bind(tools=[AS_DICT])
     ask(model, [SystemMessage("Be brief."), HumanMessage("Hi")])
-    assert proposer.seen[0][0].text == f"Be brief.\n\n{CATALOGUE}\n\nTalk like a pirate."
+    assert proposer.seen[0][0].text == f"Be brief.\n\n{CATALOG}\n\nTalk like a pirate."
 
 
 TEXT = [{"type": "text", "text": " "}]
@@ -284,7 +285,7 @@ def test_references_go_where_the_placement_says(ask, options, tools, conversatio
 def test_later_layers_get_the_references_at_the_tail_too_when_told_so(ask):
     model, proposer, _ = with_tools(rounds=2, reference_placement="tail")
     ask(model, "Hi")
-    assert said(proposer.seen[1]) == [("system", CATALOGUE), ("human", f"Hi\n\n{NUMBERED}")]
+    assert said(proposer.seen[1]) == [("system", CATALOG), ("human", f"Hi\n\n{NUMBERED}")]
 
 
 def test_references_join_a_users_turn_of_blocks_as_a_block(ask):
@@ -497,3 +498,10 @@ def test_an_aggregator_with_arguments_bound_takes_tools_too(ask, together):
     request = server.requests[-1]
     assert request["seed"] == 7
     assert request["tools"][0]["function"]["name"] == "weather"
+
+
+def test_tools_for_an_aggregator_that_takes_none_are_refused_by_its_name():
+    aggregator = FakeListChatModel(responses=["done"], name="plain")
+    model = ChatMoA(proposers=[ScriptedChatModel()], aggregator=aggregator)
+    with pytest.raises(NotImplementedError, match="The aggregator 'plain' takes no tools: give another aggregator"):
+        model.bind_tools([weather])

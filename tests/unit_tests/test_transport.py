@@ -178,7 +178,7 @@ def test_openais_proxy_is_used_for_openai(ask, together, monkeypatch):
 
 
 @pytest.mark.parametrize("fast", [True, False], ids=["1 ms", "50 ms"])
-def test_a_cancelled_stream_ends_at_once(together, fast):
+def test_a_canceled_stream_ends_at_once(together, fast):
     server = together({"lab/a": Reply(text="word " * 5000, token_delay=0.001 if fast else 0.05)})
     model = build()
 

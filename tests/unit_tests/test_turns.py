@@ -608,14 +608,14 @@ def test_a_model_of_init_chat_model_with_any_configurable_field_asks_once_per_tu
     assert sum("tools" not in body for body in server.requests) == len(proposers)
 
 
-# -- Cancelled, and many at once -------------------------------------------------------------------------------------
+# -- Canceled, and many at once -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "conversation", [[HumanMessage("Q")], [HumanMessage("Q"), *foreign_step()]], ids=["first", "later"]
 )
-async def test_a_cancelled_fan_out_is_never_kept(conversation):
-    """Peer bug 16 (Hermes): the partial result of a cancelled fan-out was cached and replayed."""
+async def test_a_canceled_fan_out_is_never_kept(conversation):
+    """Peer bug 16 (Hermes): the partial result of a canceled fan-out was cached and replayed."""
     released, waiting = threading.Event(), asyncio.Event()
     fast = ScriptedChatModel(reply="fast")
     slow = ScriptedChatModel(reply=lambda _: waiting.set() or "slow", waits_for=released)

@@ -156,7 +156,7 @@ def test_a_wave_has_its_share_of_a_deadline(together, ask):
     assert server.in_flight == 0
 
 
-def test_a_straggler_is_cancelled_when_the_vote_is_decided(together, ask):
+def test_a_straggler_is_canceled_when_the_vote_is_decided(together, ask):
     server, options = council(together, [42, 42, Reply(fault="hang"), 42, 42])
     answer = ask(ChatMoA(**options, wave=4), "Q")
     assert answer.text == "It is 42."

@@ -10,7 +10,7 @@ from langchain_moa.cli.config import default_path
 
 @options.takes_a_mixture
 def config(mixture: options.MixtureOptions, debug: options.Debug = False) -> None:
-    """Show the configuration file, and each option that is set, with where it is set.
+    """Show which options are set, and where.
 
     An option on the command line wins over the environment variable of its name (MOA_QUORUM for --quorum), and that
     over the configuration file.

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_moa.cli import mixture_options as options
+from langchain_moa.cli.terminal.text import counted
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
+    from langchain_moa._models.description import Description
+    from langchain_moa.options import MoAOptions
 
 _LIST_SECONDS = 15.0
 _ANSWER_SECONDS = 60.0
@@ -43,7 +47,10 @@ def doctor(
     ] = None,
     debug: options.Debug = False,
 ) -> None:
-    """Check a mixture: packages, keys, and that every model is served and answers. Exits with 1 on a problem."""
+    """Check that a mixture works.
+
+    Its packages and keys, and that each model is served and answers. Exits with 1 on a problem.
+    """
     if lineup:
         mixture = replace(mixture, given={**mixture.given, "model": lineup})
     options.tell_if_local(mixture)
@@ -51,27 +58,28 @@ def doctor(
 
     from langchain_moa.cli.terminal.answer_view import print_rows
 
-    models = _models(mixture)
-    with Console(stderr=True).status(f"Asking {len(models)} models for one token each"):
-        checks = asyncio.run(_check(models))
+    taking_part = _describe(mixture)
+    models = taking_part.models
+    with Console(stderr=True).status(f"Asking {counted(len(models), 'model')} for one token each"):
+        checks = asyncio.run(_check(models, taking_part.options))
     rows = [[check.name, check.problem or check.found, check.remedy] for check in checks]
     print_rows(Console(), ["check", "result", "what to do"], rows, whole=0)
     if any(check.problem for check in checks):
         raise typer.Exit(1)
 
 
-def _models(mixture: options.MixtureOptions) -> list[str]:
+def _describe(mixture: options.MixtureOptions) -> Description:
     from langchain_moa._models.description import Description
     from langchain_moa.options import MoAOptions
 
-    return Description.of(MoAOptions(**mixture.options())).models
+    return Description.of(MoAOptions(**mixture.options()))
 
 
-async def _check(models: list[str]) -> list[Check]:
+async def _check(models: list[str], mixture: MoAOptions) -> list[Check]:
     from langchain_moa._models.factory import provider_of
 
     on_together = [model for model in models if provider_of(model) == "together"]
-    checks = await _check_together(on_together) if on_together else []
+    checks = await _check_together(on_together, mixture) if on_together else []
     return [*checks, *await asyncio.gather(*(_check_other(model) for model in models if model not in on_together))]
 
 
@@ -106,15 +114,16 @@ def _missing_locally() -> Check | None:
     return Check(name="local model", problem="; ".join(problems), remedy="; ".join(remedies)) if problems else None
 
 
-async def _check_together(models: list[str]) -> list[Check]:
-    if not os.environ.get(_KEY):
+async def _check_together(models: list[str], mixture: MoAOptions) -> list[Check]:
+    if not (mixture.api_key or os.environ.get(_KEY)):
         return [Check(name=_KEY, problem="not set", remedy=_GET_A_KEY), *map(_not_checked, models)]
-    built = [_build(model) for model in models]
+    built = [_build(model, api_key=mixture.api_key, base_url=mixture.base_url) for model in models]
     key, listed = await _check_key(built[0])
     if key.problem:
         return [key, *map(_not_checked, models)]
     answers = [
-        _check_answer(name, model, listed=_id(name) in listed) for name, model in zip(models, built, strict=True)
+        _check_answer(name, model, listed=listed is None or _id(name) in listed)
+        for name, model in zip(models, built, strict=True)
     ]
     return [key, *await asyncio.gather(*answers)]
 
@@ -123,32 +132,38 @@ def _id(model: str) -> str:
     return model.removeprefix("together:")
 
 
-def _build(model: str) -> BaseChatModel:
+def _build(model: str, **address: Any) -> BaseChatModel:
     from langchain_moa._models.factory import build_model
 
-    return build_model(model, temperature=None, max_tokens=1, timeout=_ANSWER_SECONDS)
+    return build_model(model, temperature=None, max_tokens=1, timeout=_ANSWER_SECONDS, **address)
 
 
 def _not_checked(model: str) -> Check:
     return Check(name=model, problem="not checked", remedy="Fix the key first.")
 
 
-async def _check_key(model: Any) -> tuple[Check, set[str]]:
-    """List the provider's models, with the client, key and base URL that `model` uses."""
+async def _check_key(model: Any) -> tuple[Check, set[str] | None]:
+    """List the provider's models, with the client, key and base URL that `model` uses. `None`: it lists none."""
     from langchain_moa.cli.error_messages import explain
 
     try:
         async with asyncio.timeout(_LIST_SECONDS):
             listing = await model.root_async_client.get("/models", cast_to=object)
     except Exception as error:
-        rejected = getattr(error, "status_code", None) in (401, 403)
-        remedy = _GET_A_KEY if rejected else "Check the network, and TOGETHER_API_BASE if you set it."
-        problem = "not accepted" if rejected else f"can't list the models: {explain(error)}"
-        return Check(name=_KEY, problem=problem, remedy=remedy), set()
+        status = getattr(error, "status_code", None)
+        if status == 404:  # a server of one's own need not have a list
+            listing = []
+        elif status in (401, 403):
+            return Check(name=_KEY, problem="not accepted", remedy=_GET_A_KEY), None
+        else:
+            remedy = "Check the network, and --base-url or TOGETHER_API_BASE if you set one."
+            return Check(name=_KEY, problem=f"can't list the models: {explain(error)}", remedy=remedy), None
     # Together lists the models bare, OpenAI and others inside an object.
     entries = listing.get("data", []) if isinstance(listing, dict) else listing
+    if not entries:
+        return Check(name=_KEY, found="ok, and the server lists no models"), None
     ids = {entry["id"] for entry in entries}
-    return Check(name=_KEY, found=f"ok, {len(ids)} models listed"), ids
+    return Check(name=_KEY, found=f"ok, {counted(len(ids), 'model')} listed"), ids
 
 
 async def _check_answer(name: str, model: BaseChatModel, *, listed: bool) -> Check:

@@ -6,7 +6,7 @@ from langchain_moa.cli import mixture_options as options
 
 
 def download(debug: options.Debug = False) -> None:
-    """Download the weights for the line-up `local`, and verify their checksum."""
+    """Download the local model's weights, and verify their checksum."""
     from langchain_moa.local import download_weights
 
     print(download_weights())

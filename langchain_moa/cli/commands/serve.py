@@ -94,7 +94,10 @@ def serve(
     ] = 30,
     debug: options.Debug = False,
 ) -> None:
-    """Serve an OpenAI-compatible API: line-ups and your own mixtures by name, and the given one as `moa-1`."""
+    """Serve an OpenAI-compatible API.
+
+    Its models are the line-ups and your own mixtures by name, and the given mixture as `moa-1`.
+    """
     is_open = not _is_loopback(host)
     if is_open and not api_key:
         raise typer.BadParameter(

@@ -28,7 +28,7 @@ class _Resumable(TyperGroup):
 app = typer.Typer(
     cls=_Resumable,
     no_args_is_help=True,
-    help="Evaluate systems on AlpacaEval 2, MT-Bench, FLASK, IFEval and your own task, with cost and latency.",
+    help="Evaluate mixtures and models. On AlpacaEval 2, MT-Bench, FLASK, IFEval or your own task, with cost and time.",
 )
 
 

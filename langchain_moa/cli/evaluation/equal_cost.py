@@ -76,12 +76,12 @@ def answer_key(evaluation: Evaluation, benchmark: Benchmark) -> AnswerKey | None
     """Return how the answers to a task are read for a vote. `None`: they can't be."""
     from langchain_moa import answer_keys
     from langchain_moa.evals.benchmarks.loading import PUBLISHED
-    from langchain_moa.evals.graders.matching import normalise
+    from langchain_moa.evals.graders.matching import normalize
 
     if benchmark.name in PUBLISHED:
         return None
     name, _, pattern = (evaluation.grader or "exact").partition(":")
-    keys: Mapping[str, AnswerKey] = {"exact": normalise, "choice": answer_keys.choice, "numeric": answer_keys.number}
+    keys: Mapping[str, AnswerKey] = {"exact": normalize, "choice": answer_keys.choice, "numeric": answer_keys.number}
     if name == "regex" and pattern:
         return answer_keys.matching(pattern)
     return keys.get(name)

@@ -18,7 +18,6 @@ import typer
 from langchain_moa.cli.config import load_users_config
 from langchain_moa.cli.error_messages import is_expected
 from langchain_moa.cli.mixture_options import MixtureOptions
-from langchain_moa.exceptions import describe
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -221,5 +220,7 @@ def _told_of(spec: str) -> Iterator[None]:
     except Exception as error:
         if is_expected(error):
             raise
+        from langchain_moa.exceptions import describe
+
         msg = f"{spec!r} failed: {describe(error)}"
         raise ValueError(msg) from error

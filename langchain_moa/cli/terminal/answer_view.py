@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
@@ -37,6 +38,9 @@ _FAILED = ("✗", "red")
 # From so many columns on, the proposals of a layer are shown side by side.
 _SIDE_BY_SIDE = 120
 
+# And so many columns does a table need.
+_TABLE = 80
+
 
 @dataclass(kw_only=True)
 class _Line:
@@ -53,17 +57,21 @@ class _Line:
     started: float = field(default_factory=monotonic)
 
     def cells(self) -> list[Text]:
-        mark, style = _MARKS.get(self.status, _FAILED)
         seconds = monotonic() - self.started if self.seconds is None else self.seconds
-        note = self.note or ("" if self.status == "ok" else self.status)
         return [
-            Text(mark, style),
+            Text(*self._mark()),
             Text("aggregator" if self.layer is None else f"layer {self.layer}", "dim"),
             Text(self.name),
             Text(f"{seconds:.1f} s"),
             Text("" if self.tokens is None else f"{self.tokens} tokens"),
-            Text(note, style),
         ]
+
+    def described(self) -> Text:
+        """Return what went wrong, or how it ended if not as usual."""
+        return Text(self.note or ("" if self.status in ("ok", "waiting") else self.status), self._mark()[1])
+
+    def _mark(self) -> tuple[str, str]:
+        return _MARKS.get(self.status, _FAILED)
 
 
 class LiveView:
@@ -137,7 +145,7 @@ class LiveView:
                 line.tokens = (event["usage"] or {}).get("output_tokens")
 
     def _draw(self) -> RenderableType:
-        return _Bottom(_Block(self._tail) if self._tail.strip() else _table(self._lines))
+        return _Bottom(_Block(self._tail) if self._tail.strip() else _Lines(self._lines))
 
     def _print(self, content: RenderableType) -> None:
         """Print above the live display, refreshed first so that nothing appears twice."""
@@ -147,7 +155,7 @@ class LiveView:
 
     def _print_lines(self, lines: list[_Line]) -> None:
         if lines:
-            self._print(_table(lines))
+            self._print(_Lines(lines))
 
     def _print_block(self, text: str) -> None:
         if text.strip():
@@ -254,24 +262,36 @@ def print_references(console: Console, calls: Sequence[tuple[int, ProposerCall]]
                 print(text, end="\n\n", file=console.file)
 
 
+def print_text(text: str) -> None:
+    """Print a text, wrapped between words on a terminal."""
+    console = Console(highlight=False)
+    console.print(Text(clean(text)), soft_wrap=not console.is_terminal)
+
+
 def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int) -> None:
-    """Print a table: formatted on a terminal, tab-separated otherwise.
+    """Print a table: formatted on a terminal, as a list where that is narrow, and tab-separated otherwise.
 
     Args:
         console: The console.
         header: Column names.
         rows: Cells by row.
-        whole: Index of the column that is not wrapped on a terminal of at least 80 columns.
+        whole: Index of the column that is not wrapped.
     """
     if not console.is_terminal:
         for row in (header, *rows):
             print(*(one_line(cell) for cell in row), sep="\t", file=console.file)
-        return
-    table = Table(*header, show_lines=True, box=box.HORIZONTALS)
-    table.columns[whole].no_wrap = console.width >= 80
-    for row in rows:
-        table.add_row(*(Text(clean(cell), overflow="fold") for cell in row))
-    console.print(table)
+    elif console.width < _TABLE:
+        for row in rows:
+            console.print(Text(clean(row[0]), "bold", overflow="fold"))
+            for name, cell in zip(header[1:], row[1:], strict=True):
+                if cell:
+                    console.print(Padding(Text(f"{name}: {clean(cell)}", overflow="fold"), (0, 0, 0, 2)))
+    else:
+        table = Table(*header, show_lines=True, box=box.HORIZONTALS)
+        table.columns[whole].no_wrap = True
+        for row in rows:
+            table.add_row(*(Text(clean(cell), overflow="fold") for cell in row))
+        console.print(table)
 
 
 @dataclass
@@ -289,14 +309,28 @@ class _Block:
             yield Segment.line()
 
 
-def _table(lines: Sequence[_Line]) -> Table:
-    table = Table.grid(padding=(0, 1))
-    for column in range(5):
-        table.add_column(justify="right" if column in (3, 4) else "left", no_wrap=True)
-    table.add_column(overflow="fold")
-    for line in lines:
-        table.add_row(*line.cells())
-    return table
+@dataclass
+class _Lines:
+    """The lines of calls: aligned where they fit, and what failed beside or below."""
+
+    lines: Sequence[_Line]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        rows = [line.cells() for line in self.lines]
+        widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+        aligned = sum(widths) + len(widths) - 1 <= options.max_width
+        for row, line in zip(rows, self.lines, strict=True):
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+                if aligned:
+                    cell.align("right" if number in (3, 4) else "left", width)
+            text = Text(" ").join(cell for cell in row if cell.cell_len)
+            note = line.described()
+            if note.cell_len and text.cell_len + 1 + note.cell_len <= options.max_width:
+                yield text + Text(" ") + note
+            else:
+                yield text
+                if note.cell_len:
+                    yield Padding(note, (0, 0, 0, 2))
 
 
 def _side_by_side(layer: int, calls: Sequence[ProposerCall]) -> Table:

@@ -1,7 +1,7 @@
 """FLASK: 1,740 instructions, each answer scored from 1 to 5 in the skills that it needs (arXiv:2307.10928).
 
 Source of the protocol: kaistAI/FLASK, gpt_review/, at the commit of the files below; of the aggregator's input:
-togethercomputer/MoA, generate_for_flask.py. The data has no licence, so it is downloaded on first use and not part of
+togethercomputer/MoA, generate_for_flask.py. The data has no license, so it is downloaded on first use and not part of
 this package.
 """
 

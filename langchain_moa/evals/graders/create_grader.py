@@ -20,8 +20,8 @@ def create_grader(spec: str | Callable[..., Any]) -> Grader:
     Args:
         spec: A function, as for `FunctionGrader`, or one of
 
-            - `exact`: the answer equals the reference after `normalise`.
-            - `contains`: the answer contains the reference as whole words, after `normalise`. `4` is not in `42`.
+            - `exact`: the answer equals the reference after `normalize`.
+            - `contains`: the answer contains the reference as whole words, after `normalize`. `4` is not in `42`.
             - `numeric`, `numeric:0.01`: the number in the answer equals the reference, exactly or within a tolerance.
               Both are parsed with `answer_keys.number`.
             - `choice`: the letter in the answer, parsed with `answer_keys.choice`, is the reference's; the text of

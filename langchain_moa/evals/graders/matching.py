@@ -98,8 +98,8 @@ def references_of(question: Question) -> list[str]:
     return [str(one) for one in references]
 
 
-def normalise(text: str) -> str:
-    """Normalise text for the graders `exact` and `contains`.
+def normalize(text: str) -> str:
+    """Normalize text for the graders `exact` and `contains`.
 
     Ignores case, the kind and amount of white space, Unicode composition (NFC) and one full stop at the end.
     """
@@ -107,12 +107,12 @@ def normalise(text: str) -> str:
 
 
 def _text(text: str, choices: Sequence[str]) -> str:
-    return normalise(text)
+    return normalize(text)
 
 
 def _wanted(reference: str, choices: Sequence[str]) -> str | None:
     # No text at all would be in every answer.
-    return normalise(reference) or None
+    return normalize(reference) or None
 
 
 def _contains(answer: str, wanted: str) -> bool:
@@ -132,9 +132,9 @@ def _reference_letter(reference: str, choices: Sequence[str]) -> str | None:
 
 def _chosen(text: str, choices: Sequence[str]) -> str | None:
     """Return the letter of the choice that a text is, with or without its letter in front."""
-    said = normalise(text)
+    said = normalize(text)
     lettered = zip(LETTERS, choices, strict=False)
-    return next((a for a, option in lettered if said in (normalise(option), normalise(f"{a}. {option}"))), None)
+    return next((a for a, option in lettered if said in (normalize(option), normalize(f"{a}. {option}"))), None)
 
 
 def _exists(letter: str, choices: Sequence[str]) -> bool:
@@ -181,7 +181,7 @@ def regex_matcher(spec: str, pattern: str) -> Matcher:
 
     def extract(text: str, choices: Sequence[str]) -> str | None:
         found = read(text)
-        return None if found is None else normalise(str(found))
+        return None if found is None else normalize(str(found))
 
     return Matcher(spec, answer=extract, reference=_wanted, extracts=True)
 

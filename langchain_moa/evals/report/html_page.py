@@ -27,7 +27,7 @@ from langchain_moa.evals.report.resources import resource
 from langchain_moa.evals.report.tables import Table, correction, dollars, heading, interval, number, sentence, tables
 
 # Each is at least 3:1 against both a white and a dark page (WCAG 2.2, 1.4.11). The symbols tell the systems apart too.
-_COLOURS = ("#3079c2", "#d2691e", "#2a9163", "#c4517a", "#8467cf", "#15899a", "#a0722f", "#7a8594")
+_COLORS = ("#3079c2", "#d2691e", "#2a9163", "#c4517a", "#8467cf", "#15899a", "#a0722f", "#7a8594")
 _SYMBOLS = {
     "circle": "\N{BLACK CIRCLE}",
     "square": "\N{BLACK SQUARE}",
@@ -237,7 +237,7 @@ def _layout(**margin: int) -> go.Layout:
 
 
 def _style(i: int) -> dict[str, str]:
-    return {"color": _COLOURS[i % len(_COLOURS)], "symbol": list(_SYMBOLS)[i % len(_SYMBOLS)]}
+    return {"color": _COLORS[i % len(_COLORS)], "symbol": list(_SYMBOLS)[i % len(_SYMBOLS)]}
 
 
 def _figure(picture: _Picture, systems: Sequence[SystemReport]) -> str:

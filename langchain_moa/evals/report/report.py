@@ -35,6 +35,10 @@ class Report(Findings):
         """Return the report as Markdown: verdicts, warnings and tables."""
         return markdown(self)
 
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows."""
+        return self.to_markdown()
+
 
 def _line(row: SystemReport) -> dict[str, Any]:
     """Flatten a system's fields into one CSV line."""

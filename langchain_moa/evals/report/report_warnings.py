@@ -54,7 +54,7 @@ def _failures(row: SystemReport, failures: Failures) -> str:
 def _self_preference(answers: Sequence[Answer], judges: Sequence[str]) -> str | None:
     models = models_of(answer.usage for answer in answers)
     own = [judge for judge in judges if judge in models]
-    return f"The judge {own[0]!r} also took part in the answers, and judges favour their own." if own else None
+    return f"The judge {own[0]!r} also took part in the answers, and judges favor their own." if own else None
 
 
 def _silence(answers: Sequence[Answer]) -> str | None:

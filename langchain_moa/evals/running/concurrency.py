@@ -13,7 +13,7 @@ async def for_each(items: Iterable[_Item], work: Callable[[_Item], Awaitable[Non
     """Run `work` on every item, at most `concurrency` at a time, in order.
 
     Raises:
-        Exception: The first exception of `work`; the remaining work is cancelled.
+        Exception: The first exception of `work`; the remaining work is canceled.
     """
     semaphore = asyncio.Semaphore(concurrency)
 

@@ -71,7 +71,7 @@ class Scores:
         score, whole = self._metrics[system].score, self._score(system, questions)
         without = np.array([score([*positions[:i], *positions[i + 1 :]]) for i in range(count)])
         pseudo = count * whole - (count - 1) * without
-        # Centred on the score, and rounded so that a right answer is worth 100 and not a rounding error less.
+        # Centered on the score, and rounded so that a right answer is worth 100 and not a rounding error less.
         values: NDArray[np.float64] = np.round(pseudo + whole - pseudo.mean(), 6)
         return values
 

@@ -25,7 +25,7 @@ except ImportError as error:
 
 Array = NDArray[np.float64]
 
-# Regularisation strength 0.2, shared by the two gamed systems.
+# Regularization strength 0.2, shared by the two gamed systems.
 _GAMED_WEIGHT = 0.2 / 2
 
 # Without an intercept: the third column is the system's own.
@@ -73,7 +73,7 @@ class LengthControl:
     """Coefficients of the length difference, the difficulty, and the system."""
 
     c: float
-    """Inverse regularisation strength chosen by cross-validation; scikit-learn's `C`."""
+    """Inverse regularization strength chosen by cross-validation; scikit-learn's `C`."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class LengthControl:
         """Fit the regression, in about 0.2 seconds.
 
         Args:
-            gamed: Length-bias judgments, used for regularisation.
+            gamed: Length-bias judgments, used for regularization.
             preferences: Preference for the system over the baseline, 0-1, one per question.
             lengths: Length of the baseline's output minus the system's, in characters, one per question.
             difficulties: Instruction difficulty, one per question.
@@ -102,7 +102,7 @@ class LengthControl:
         self.standard_error = float(fitted.std(ddof=1) / np.sqrt(len(fitted)))
 
     def refit(self, sample: Sequence[int]) -> float:
-        """Return the win rate over some questions, refitted with the same regularisation strength.
+        """Return the win rate over some questions, refitted with the same regularization strength.
 
         Args:
             sample: Indices of questions.
@@ -115,7 +115,7 @@ class LengthControl:
         return float(100 * np.average(self._predict(coefficients), weights=counts))
 
     def _design(self, counts: Array) -> Array:
-        """Return the design matrix: gamed rows, then the system's. Lengths are scaled by their spread, not centred."""
+        """Return the design matrix: gamed rows, then the system's. Lengths are scaled by their spread, not centered."""
         mean = np.average(self._lengths, weights=counts)
         spread = np.sqrt(counts @ (self._lengths - mean) ** 2 / max(counts.sum() - 1, 1))
         lengths = np.tanh(self._lengths / (spread or 1))

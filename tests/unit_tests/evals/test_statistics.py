@@ -86,7 +86,7 @@ def test_a_share_has_the_exact_interval_also_where_it_is_none_or_all():
 
 
 def distance(better, worse, count, difference):
-    """Return the score statistic for a difference, with the likelihood maximised by search and not by a formula."""
+    """Return the score statistic for a difference, with the likelihood maximized by search and not by a formula."""
 
     def unlikelihood(only_second):
         only_first = only_second + difference

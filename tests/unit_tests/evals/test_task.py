@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_moa.evals.benchmarks.task import Task
 from langchain_moa.evals.graders.create_grader import create_grader
-from langchain_moa.evals.graders.matching import normalise
+from langchain_moa.evals.graders.matching import normalize
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.exceptions import DatasetError
 from tests.evals_fixtures import needs_fixtures, read_jsonl
@@ -192,8 +192,8 @@ def test_the_accuracy_leaves_failed_answers_out(task):
 
 
 def test_only_one_full_stop_is_no_difference():
-    assert normalise("  Yes,\n sir. ") == "yes, sir"
-    assert normalise("well...") == "well.."
+    assert normalize("  Yes,\n sir. ") == "yes, sir"
+    assert normalize("well...") == "well.."
 
 
 @pytest.mark.parametrize(
