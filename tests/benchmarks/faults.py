@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as executor_threads
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -417,7 +418,12 @@ class _Held(NamedTuple):
 
     @classmethod
     def now(cls, server: HostileServer) -> _Held:
-        names = Counter(t.name for t in threading.enumerate() if not t.name.startswith("moa-loop"))
+        # An executor keeps its threads, such as those of an event loop that look up names; they wait in `_worker`.
+        waiting = executor_threads._worker.__code__  # type: ignore[attr-defined]
+        idle = {ident for ident, frame in sys._current_frames().items() if frame.f_code is waiting}
+        names = Counter(
+            t.name for t in threading.enumerate() if not t.name.startswith("moa-loop") and t.ident not in idle
+        )
         names["moa"] -= len(threads._idle)
         return cls(names, _descriptors(server), sum(server.state()["in_flight"].values()))
 
