@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing
 from time import monotonic
 from typing import Any
@@ -40,8 +40,20 @@ DEADLINE = 0.6
 TOLERANCE = 0.25
 """Seconds by which a call may miss its deadline."""
 
-each_pace = pytest.mark.parametrize("apart", [0, 1, 20, 200], ids=lambda apart: f"{apart} ms")
-each_kind = pytest.mark.parametrize("kind", ["string", "object"])
+PACES = (0, 1, 20, 200)
+"""Milliseconds between two tokens."""
+KINDS = ("string", "object")
+
+
+def each_pair(names: str, cases: Sequence[tuple[str, ...]]) -> pytest.MarkDecorator:
+    """Have each case at each pace, with the kinds in turn, so that each kind has each case and each pace."""
+    values = [
+        pytest.param(kind, apart, *case, id="-".join([kind, *case, f"{apart} ms"]))
+        for row, case in enumerate(cases)
+        for column, apart in enumerate(PACES)
+        for kind in [KINDS[(row + column) % len(KINDS)]]
+    ]
+    return pytest.mark.parametrize(names, values)
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +63,12 @@ def server() -> Iterator[HostileServer]:
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
+def runner(server: HostileServer) -> Iterator[asyncio.Runner]:
     """One event loop for all: the client of a `ChatOpenAI` belongs to the first one that it sees."""
     with asyncio.Runner() as running:
         yield running
+        for fault in ("none", *(f"every {apart}" for apart in PACES)):
+            running.run(build(server, "object", fault).root_async_client.close())
 
 
 @pytest.fixture
@@ -142,10 +156,8 @@ def warm(server: HostileServer, kind: str) -> None:
     list(model.stream("Go."))
 
 
-@each_kind
-@each_pace
-@pytest.mark.parametrize(
-    ("place", "way"),
+@each_pair(
+    "kind, apart, place, way",
     [
         ("aggregator", "ainvoke"),
         ("aggregator", "astream"),
@@ -176,9 +188,7 @@ def test_an_async_caller_that_leaves(server, runner, lateness, kind, apart, plac
     assert not runner.run(leave())
 
 
-@each_kind
-@each_pace
-@pytest.mark.parametrize("way", ["ainvoke", "astream"])
+@each_pair("kind, apart, way", [("ainvoke",), ("astream",)])
 def test_an_async_call_that_is_ended_by_its_deadline(server, runner, lateness, kind, apart, way):
     warm(server, kind)
     model = mixture(server, kind, "aggregator", apart, deadline=DEADLINE)
@@ -195,7 +205,7 @@ def test_an_async_call_that_is_ended_by_its_deadline(server, runner, lateness, k
     assert not runner.run(ask())
 
 
-@each_pace
+@pytest.mark.parametrize("apart", [PACES[0], PACES[-1]], ids=lambda apart: f"{apart} ms")
 @pytest.mark.parametrize(
     ("kind", "place", "way"),
     [
@@ -223,8 +233,7 @@ def test_a_sync_call_that_is_ended_by_its_deadline(server, lateness, kind, apart
     assert not left
 
 
-@each_kind
-@each_pace
+@each_pair("kind, apart", [()])
 def test_a_sync_caller_that_leaves_a_stream(server, lateness, kind, apart):
     warm(server, kind)
     held = Held(server)
