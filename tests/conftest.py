@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Callable, Iterator
 from functools import reduce
@@ -18,11 +17,6 @@ from langchain_moa._runtime import threads
 from tests.openai_server import OpenAIServer
 
 Ask = Callable[..., AIMessage]
-
-
-def pytest_collection_finish() -> None:
-    """Have the garbage collector leave out what the tests import: a million objects at every full collection."""
-    gc.freeze()
 
 
 def _invoke(model: Runnable[Any, Any], question: Any, config: Any = None, /, **kwargs: Any) -> Any:
