@@ -14,12 +14,10 @@ import os
 import platform
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import thread as executor_threads
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -34,11 +32,11 @@ from pydantic import SecretStr
 
 from langchain_moa import ChatMoA, Proposer, ProposersFailedError
 from langchain_moa._models.factory import build_model
-from langchain_moa._runtime import threads
 from langchain_moa.exceptions import DeadlineError, EmptyAnswerError, FirstTokenTimeoutError
 from langchain_moa.gates import unless_scouts_agree
 from tests.benchmarks.hostile_server import BROKEN, STATUSES, HostileServer
 from tests.lateness import Lateness
+from tests.threads_in_use import threads_in_use
 
 FAULTS = ("connection refused", "DNS failure", "TLS failure", *BROKEN[:7], *STATUSES, *BROKEN[7:])
 WAYS = ("invoke", "ainvoke", "stream", "astream", "agent")
@@ -418,13 +416,7 @@ class _Held(NamedTuple):
 
     @classmethod
     def now(cls, server: HostileServer) -> _Held:
-        # An executor keeps its threads, such as those of an event loop that look up names; they wait in `_worker`.
-        waiting = executor_threads._worker.__code__  # type: ignore[attr-defined]
-        idle = {ident for ident, frame in sys._current_frames().items() if frame.f_code is waiting}
-        names = Counter(
-            t.name for t in threading.enumerate() if not t.name.startswith("moa-loop") and t.ident not in idle
-        )
-        names["moa"] -= len(threads._idle)
+        names = Counter(thread.name for thread in threads_in_use())
         return cls(names, _descriptors(server), sum(server.state()["in_flight"].values()))
 
 

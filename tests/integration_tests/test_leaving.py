@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing
 from time import monotonic
@@ -22,11 +21,11 @@ from langchain_openai import ChatOpenAI
 
 from langchain_moa import ChatMoA, ProposersFailedError
 from langchain_moa._models.factory import build_model
-from langchain_moa._runtime import threads
 from langchain_moa.exceptions import DeadlineError
 from tests.benchmarks.hostile_server import HostileServer
 from tests.integration_tests.test_server import Served, serving
 from tests.lateness import Lateness
+from tests.threads_in_use import threads_in_use
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -108,9 +107,7 @@ class Held:
             pool = min(32, (os.cpu_count() or 1) + 4)  # of `asyncio.to_thread`, which grows as needed
             count = len(os.listdir(f"/proc/{self._served}/task")) - (pool if self._before else 0)
         else:
-            # `asyncio_0` is a pool's, which looks up names, and here the server's state.
-            names = [t.name for t in threading.enumerate() if not t.name.startswith(("moa-loop", "asyncio_"))]
-            count = len(names) - len(threads._idle)
+            count = len(threads_in_use())
         held = {
             "requests": sum(state["in_flight"].values()),
             "threads": count,
