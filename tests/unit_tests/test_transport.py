@@ -119,6 +119,48 @@ def test_after_a_fork_no_answer_crosses_from_one_process_to_the_other(together, 
     assert done.returncode == 0, done.stderr
 
 
+FORK_WHILE_COLLECTING = """
+    import gc, os, sys, threading, time, weakref
+    import langchain_moa._models.transport
+
+    class Cycle:
+        def __init__(self):
+            self.itself = self
+
+    class Slow(Cycle):
+        def __del__(self):
+            begun.set()
+            time.sleep(0.2)  # lets other threads run, as closing a socket does
+
+    def is_collected():
+        cycle = weakref.ref(Cycle())
+        gc.collect()
+        return cycle() is None
+
+    begun = threading.Event()
+    Slow()
+    collecting = threading.Thread(target=gc.collect)
+    collecting.start()
+    begun.wait()
+    if not (pid := os.fork()):
+        os._exit(0 if is_collected() and gc.isenabled() else 7)
+    _, status = os.waitpid(pid, 0)
+    collecting.join()
+    assert is_collected() and gc.isenabled()
+    gc.disable()
+    if not (other := os.fork()):
+        os._exit(gc.isenabled())
+    sys.exit(os.waitstatus_to_exitcode(status) or os.waitpid(other, 0)[1] or gc.isenabled())
+"""
+
+
+@forks
+def test_a_process_forked_while_another_thread_collects_garbage_collects_its_own():
+    script = [sys.executable, "-W", "ignore", "-c", dedent(FORK_WHILE_COLLECTING)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_async_retry_imports_nothing_that_a_fork_could_leave_half_imported(together):
     together("answer")
     code = """
