@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 _STEP = 0.01
+
+
+def _waited(process: int) -> float:
+    """Return the seconds for which a process's first thread could have run and had no core."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
 
 
 class Lateness:
@@ -31,16 +37,28 @@ class Lateness:
             time.sleep(_STEP)
             self.seconds += time.monotonic() - started - _STEP
 
-    def wait(self, left: Callable[[], Any], seconds: float, since: float) -> tuple[Any, float]:
+    def wait(
+        self, left: Callable[[], Any], seconds: float, since: float, others: Sequence[int] = ()
+    ) -> tuple[Any, float]:
         """Wait until nothing is left, for `seconds` since `since` (`time.monotonic`), not counting lateness.
+
+        Args:
+            left: Return what is left.
+            seconds: Not counting lateness.
+            since: When it may have begun to go.
+            others: Processes that have to do their part, by id: their lateness is not counted either.
 
         Returns:
             What is left, and the seconds that it took, lateness not counted.
         """
-        late = self.seconds
+
+        def lateness() -> float:
+            return self.seconds + sum(map(_waited, others))
+
+        late = lateness()
         while True:
             found = left()
-            took = time.monotonic() - since - (self.seconds - late)
+            took = time.monotonic() - since - (lateness() - late)
             if not found or took > seconds:
                 return found, took
             time.sleep(_STEP)

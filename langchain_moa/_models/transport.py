@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 import openai
 
+from langchain_moa._runtime.forks import keep_collecting
 from langchain_moa._runtime.sync_bridge import check_not_left_behind, when_left_behind
 
 # The HTTP library that the SDK uses: httpx, or httpx2 since openai 3.
@@ -30,6 +31,9 @@ _httpx: Any = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__mod
 # thread was importing when the process forked: the child would wait for it forever.
 with suppress(ImportError):
     importlib.import_module("anyio._backends._asyncio")
+
+# The connections of a busy process are among what its collector closes.
+keep_collecting()
 
 
 _KEPT_SECONDS = 30.0

@@ -14,7 +14,6 @@ import os
 import platform
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -33,11 +32,11 @@ from pydantic import SecretStr
 
 from langchain_moa import ChatMoA, Proposer, ProposersFailedError
 from langchain_moa._models.factory import build_model
-from langchain_moa._runtime import threads
 from langchain_moa.exceptions import DeadlineError, EmptyAnswerError, FirstTokenTimeoutError
 from langchain_moa.gates import unless_scouts_agree
 from tests.benchmarks.hostile_server import BROKEN, STATUSES, HostileServer
 from tests.lateness import Lateness
+from tests.threads_in_use import threads_in_use
 
 FAULTS = ("connection refused", "DNS failure", "TLS failure", *BROKEN[:7], *STATUSES, *BROKEN[7:])
 WAYS = ("invoke", "ainvoke", "stream", "astream", "agent")
@@ -417,8 +416,7 @@ class _Held(NamedTuple):
 
     @classmethod
     def now(cls, server: HostileServer) -> _Held:
-        names = Counter(t.name for t in threading.enumerate() if not t.name.startswith("moa-loop"))
-        names["moa"] -= len(threads._idle)
+        names = Counter(thread.name for thread in threads_in_use())
         return cls(names, _descriptors(server), sum(server.state()["in_flight"].values()))
 
 

@@ -83,6 +83,11 @@ class HostileServer:
         self._refusing.close()
         self._process.communicate()  # it ends with its standard input
 
+    @property
+    def pid(self) -> int:
+        """Return the process's id."""
+        return self._process.pid
+
     def url(self, fault: str) -> str:
         """Return the address at which a model with a fault is asked."""
         return {

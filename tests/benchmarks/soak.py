@@ -39,6 +39,8 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_moa import ChatMoA, MoAError
 from langchain_moa._runtime.turn_references import turn_references
 from tests.benchmarks.load_server import LoadServer
+from tests.lateness import Lateness
+from tests.threads_in_use import threads_in_use
 
 _FAULTS = "500,503,429,drop,hang,stall,disconnect,malformed,empty,null"
 _PROPOSER = f"together:proposer?echo=last&ttft=20&fault={_FAULTS}&p=0.2&slow=0.05&slow_ttft=500&number="
@@ -51,6 +53,8 @@ _FORKS_AFTER = 0.05
 """The share of its calls after which the first process forks."""
 
 _DEADLINE = 20
+_TOLERANCE = 0.25
+"""Seconds by which a call may miss its deadline, not counting those that the process was late."""
 _HANGS_AFTER = 2 * _DEADLINE
 _IDLE_CONNECTION = 30
 """Seconds after which the pool drops a connection that nobody uses."""
@@ -66,8 +70,8 @@ _LEAVES_EVERY = 10
 _TIMES = (0.05, 0.25, 0.5, 0.75, 1)
 """Shares of the calls after which the table shows what a process holds."""
 
-_KEPT = {"tasks": 1, "threads": 2, "descriptors": 12, "turns": 1024}
-"""What a process may hold at the end, more than at its start: two event loops, and what a call or two leave idle."""
+_KEPT = {"tasks": 1, "threads": 0, "descriptors": 12, "turns": 1024}
+"""What a process may hold at the end, more than at its start: what a call or two leave idle."""
 
 
 class Soak:
@@ -81,9 +85,12 @@ class Soak:
         self.outcomes: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
         self.seconds: list[float] = []
+        self.overdue: list[tuple[float, float, str]] = []
+        """Of what came after the deadline: by how many seconds, by how many not counting lateness, and what it was."""
         self.samples: list[tuple[int, float, int, int]] = []
         """Calls done, RSS in MB, descriptors, threads: taken once a second."""
         self._lock = threading.Lock()
+        self._lateness = Lateness()
         self._tasks_left = 0
 
     def run(self, fork_into: Path | None = None) -> dict[str, Any]:
@@ -98,12 +105,13 @@ class Soak:
         done = threading.Event()
         halves = threading.Thread(target=self._both_halves, args=(done,), name="halves")
         halves.start()
-        while not done.wait(1):
-            self.samples.append((self.outcomes.total(), _rss(), _descriptors(), threading.active_count()))
-            if fork_into and not child and self.outcomes.total() >= self.calls * _FORKS_AFTER:
-                child = _fork(self, fork_into)
-            if len(self.samples) % 20 == 0:
-                print(f"{self.name}: {self.samples[-1]}", dict(self.outcomes), file=sys.stderr)
+        with self._lateness:
+            while not done.wait(1):
+                self.samples.append((self.outcomes.total(), _rss(), _descriptors(), threading.active_count()))
+                if fork_into and not child and self.outcomes.total() >= self.calls * _FORKS_AFTER:
+                    child = _fork(self, fork_into)
+                if len(self.samples) % 20 == 0:
+                    print(f"{self.name}: {self.samples[-1]}", dict(self.outcomes), file=sys.stderr)
         wall, cpu = time.perf_counter() - started, time.process_time() - cpu
         halves.join()
         # One call has the pool look for what is idle.
@@ -119,6 +127,7 @@ class Soak:
             "outcomes": dict(self.outcomes),
             "statuses": dict(self.statuses),
             "seconds": self.seconds,
+            "overdue": self.overdue,
             "samples": self.samples,
             "left": left,
             "wall": wall,
@@ -153,7 +162,8 @@ class Soak:
     def _call(self, number: int) -> None:
         """Make a sync call; whoever leaves does so at the first token."""
         leaves, asked = number % _LEAVES_EVERY == 0, f"{self.name}-{number}"
-        started = time.perf_counter()
+        way = "stream" if leaves or number % 2 else "invoke"
+        started = self._now()
         answer: AIMessage | AIMessageChunk | None = None
         try:
             if leaves:
@@ -165,13 +175,14 @@ class Soak:
             else:
                 answer = self.model.invoke(f"<{asked}>")
         except Exception as error:
-            self._note(_error(error), started)
+            self._note(_error(error), way, started)
         else:
-            self._note(self._judge(answer, asked) if answer else "caller left", started)
+            self._note(self._judge(answer, asked) if answer else "caller left", way, started)
 
     async def _acall(self, number: int) -> None:
         leaves, asked = number % _LEAVES_EVERY == 0, f"{self.name}-{number}"
-        started = time.perf_counter()
+        way = "astream" if number % 2 else "ainvoke"
+        started = self._now()
         try:
             async with asyncio.timeout(0.3 if leaves else _HANGS_AFTER) as patience:
                 if number % 2:
@@ -181,11 +192,11 @@ class Soak:
                     answer = await self.model.ainvoke(f"<{asked}>")
         except Exception as error:
             if patience.expired():
-                self._note("caller left" if leaves else "HUNG", started)
+                self._note("caller left" if leaves else "HUNG", way, started)
             else:
-                self._note(_error(error), started)
+                self._note(_error(error), way, started)
         else:
-            self._note(self._judge(answer, asked), started)
+            self._note(self._judge(answer, asked), way, started)
 
     def _judge(self, answer: AIMessage | AIMessageChunk, asked: str) -> str:
         """Check the echo: this call's question, and each proposal that counts, and nothing of another call."""
@@ -198,12 +209,17 @@ class Soak:
             return f"FOREIGN: {asked} got {echo}"
         return "answer" if echo == [asked] * (references + 1) else f"WRONG: {asked} got {echo}"
 
-    def _note(self, outcome: str, started: float) -> None:
-        seconds = time.perf_counter() - started
+    def _now(self) -> tuple[float, float]:
+        return time.perf_counter(), self._lateness.seconds
+
+    def _note(self, outcome: str, way: str, started: tuple[float, float]) -> None:
+        seconds, late = (now - before for now, before in zip(self._now(), started, strict=True))
         with self._lock:
             self.outcomes["HUNG" if seconds > _HANGS_AFTER else outcome] += 1
             if outcome == "answer":
                 self.seconds.append(seconds)
+            if (over := seconds - _DEADLINE) > _TOLERANCE:
+                self.overdue.append((round(over, 2), round(over - late, 2), f"{way}: {outcome}"))
 
 
 def _error(error: Exception) -> str:
@@ -228,7 +244,7 @@ def _fork(parent: Soak, into: Path) -> int:
 
 def _held() -> dict[str, int]:
     return {
-        "threads": threading.active_count(),
+        "threads": len(threads_in_use()),
         "descriptors": _descriptors(),
         "turns": len(turn_references._kept),
     }
@@ -298,6 +314,12 @@ def figures(total: int, at_once: int, runs: list[dict[str, Any]]) -> tuple[dict[
     if lost := total // _PROCESSES * _PROCESSES - outcomes.total():
         bad.append(f"{lost} calls lost")
     bad += [outcome for outcome in outcomes if outcome.startswith(("HUNG", "UNTYPED", "WRONG", "FOREIGN"))]
+    overdue = sorted((tuple(one) for run in runs for one in run["overdue"]), key=lambda one: -one[1])
+    bad += [
+        f"{over} s after the deadline, {own} s without lateness: {what}"
+        for over, own, what in overdue
+        if own > _TOLERANCE
+    ]
     seconds = sorted(second for run in runs for second in run["seconds"])
     return {
         "calls": total,
@@ -307,6 +329,8 @@ def figures(total: int, at_once: int, runs: list[dict[str, Any]]) -> tuple[dict[
         "seconds per answer, p50 / p95 / max": " / ".join(
             f"{seconds[min(int(len(seconds) * q), len(seconds) - 1)]:.1f}" for q in (0.5, 0.95, 1)
         ),
+        "after the deadline": f"{len(overdue)}; by at most {max(o[0] for o in overdue) if overdue else 0} s",
+        "the same without lateness": f"{max(0, overdue[0][1]) if overdue else 0} s",
         "wall seconds of the calls": round(max(run["wall"] for run in runs)),
         "CPU ms per call": round(sum(run["cpu"] for run in runs) / total * 1000, 1),
         f"after {', '.join(f'{share:.0%}' for share in _TIMES)} of the calls": course,

@@ -67,7 +67,7 @@ def test_no_call_goes_on_for_clients_that_have_left(place, stream):
     asked = 64 * (2 if place == "proposers" else 3)
     body = {"model": "moa-1", "messages": QUESTION, "stream": stream}
     with OpenAIServer(REPLIES[place]) as upstream, serving(*MIXTURE, upstream=upstream) as served:
-        for _ in range(3):
+        for _ in range(2):
             upstream.reset()
             left = leave(served, body, lambda: upstream.wait_for(lambda: len(upstream.requests) == asked))
             upstream.wait_for(lambda: upstream.in_flight == 0, PATIENCE)

@@ -45,6 +45,7 @@ from pydantic import BaseModel
 
 from langchain_moa import ChatMoA, Proposer, ProposersFailedError
 from langchain_moa._messages.prompts import ACT_ON_ADVICE
+from langchain_moa._models.transport import http_clients
 from langchain_moa.gates import unless_scouts_agree, unless_small_talk
 from langchain_moa.middleware import MoAMiddleware
 from tests.anthropic_server import AnthropicServer
@@ -96,6 +97,11 @@ class Caller:
 
         return self._run(gather())
 
+    def close(self, client: Any) -> None:
+        """Close the client of an async caller's model, which else keeps connections of a loop that has ended."""
+        if self._runner:
+            self._run(client.close())
+
     def stream(self, agent: Any, input: str, **options: Any) -> list[Any]:
         if not self._runner:
             return list(agent.stream({"messages": input}, **options))
@@ -129,7 +135,7 @@ def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
 
 
 def own_model(server: OpenAIServer, model: str = "lab/writer", **options: Any) -> ChatOpenAI:
-    return ChatOpenAI(model=model, base_url=server.url, api_key="k", max_retries=0, **options)
+    return ChatOpenAI(model=model, base_url=server.url, api_key="k", max_retries=0, **http_clients(), **options)
 
 
 def panel(**options: Any) -> MoAMiddleware:
@@ -706,6 +712,7 @@ def test_prompt_caching_of_anthropic_caches_the_conversation_before_the_referenc
         caching = AnthropicPromptCachingMiddleware(unsupported_model_behavior="raise")
         graph = create_agent(model, [weather], system_prompt="Be terse.", middleware=[caching, panel()])
         state = caller.invoke(graph, QUESTION)
+        caller.close(model._async_client)
     assert state["messages"][-1].text == ANSWER
     assert times_asked(server) == {"lab/a": 1, "lab/b": 1}
     assert len(anthropic.requests) == 3

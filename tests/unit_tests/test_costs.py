@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 
 from langchain_moa import ChatMoA, create_moa_graph, prices
+from langchain_moa._models.transport import http_clients
 from langchain_moa._runtime import bills
 from langchain_moa.gates import unless_scouts_agree
 from langchain_moa.middleware import MoAMiddleware
@@ -152,7 +153,9 @@ def test_a_gates_models_are_counted_by_their_own_prices(ask, priced):
     [(PRICES, [0.02, 0.002], []), ({"lab/b": PRICES["lab/b"]}, [0.018, None], ["lab/a", "lab/writer"])],
 )
 def test_the_models_inside_of_an_agent_are_counted_by_their_own_prices(ask, priced, table, costs, unpriced):
-    first, second = (ChatOpenAI(model=name, base_url=priced.url, api_key="k") for name in ("lab/a", "lab/b"))
+    first, second = (
+        ChatOpenAI(model=name, base_url=priced.url, api_key="k", **http_clients()) for name in ("lab/a", "lab/b")
+    )
     agent = first | RunnableLambda(lambda said: [HumanMessage(said.text)]) | second
     moa = account(ask(ChatMoA(proposers=[agent, "lab/a"], aggregator="lab/writer", prices=table), "Hi"))
     assert [call["cost"] for call in moa["layers"][0]] == costs
@@ -168,7 +171,7 @@ def test_a_mixture_inside_of_another_costs_what_it_says(ask, priced):
 
 
 def test_an_answer_out_of_a_cache_costs_nothing(ask, priced):
-    cached = ChatOpenAI(model="lab/a", base_url=priced.url, api_key="k", cache=InMemoryCache())
+    cached = ChatOpenAI(model="lab/a", base_url=priced.url, api_key="k", cache=InMemoryCache(), **http_clients())
     model = ChatMoA(proposers=[cached, "lab/b"], aggregator="lab/writer", prices=PRICES)
     assert [account(ask(model, "Hi"))["layers"][0][0]["cost"] for _ in range(2)] == [0.002, 0]
 
@@ -275,6 +278,7 @@ def test_a_process_that_forks_as_the_package_is_loaded_has_prices_in_its_child()
     code = """
 import os
 from langchain_moa import ChatMoA
+from langchain_moa._models.transport import http_clients
 from langchain_moa.prices import find_prices
 ChatMoA(proposers=["lab/a"], aggregator="lab/a", api_key="k")
 if os.fork():

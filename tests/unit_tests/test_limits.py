@@ -90,7 +90,7 @@ def test_a_layers_time_ends_with_its_share_of_the_deadline(ask, never):
 
 
 def test_a_layer_that_is_closed_without_a_reference_is_a_retryable_failure(ask, never):
-    model = ChatMoA(proposers=[fast("late", waits_for=never)], aggregator=fast(), deadline=0.2)
+    model = ChatMoA(proposers=[fast("late", waits_for=never)], aggregator=fast(), deadline=1)
     with pytest.raises(ProposersFailedError, match="late: LayerClosedError") as error:
         ask(model, "Go.")
     assert error.value.is_retryable

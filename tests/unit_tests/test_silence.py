@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI
 
 from langchain_moa import ChatMoA
+from langchain_moa._models.transport import http_clients
 from langchain_moa.exceptions import EmptyAnswerError, FirstTokenTimeoutError
 from tests.fakes import ChunkedChatModel, ScriptedChatModel
 from tests.openai_server import Reply
@@ -184,7 +185,7 @@ def dripping():
 
 
 def test_bytes_that_drip_are_no_token(ask, dripping):
-    dripper = ChatOpenAI(model="dripper", base_url=dripping, api_key="none", timeout=30)
+    dripper = ChatOpenAI(model="dripper", base_url=dripping, api_key="none", timeout=30, **http_clients())
     model = ChatMoA(proposers=[ScriptedChatModel()], aggregator=dripper, first_token_timeout=0.5)
     started = monotonic()
     with pytest.raises(FirstTokenTimeoutError, match="'dripper'"):

@@ -23,6 +23,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from openai import BadRequestError
 
 from langchain_moa import ChatMoA, create_moa_graph
+from langchain_moa._models.transport import http_clients
 from langchain_moa.gates import unless_scouts_agree
 from langchain_moa.middleware import MoAMiddleware
 from tests.integration_tests.observability.conftest import run_snippet
@@ -105,7 +106,7 @@ def until(happened: Callable[[], Any]) -> None:
 
 def mixture(server: OpenAIServer, **options: Any) -> ChatMoA:
     """A proposer of Together's, one of OpenAI's, and an aggregator: every way for a key to get in."""
-    by_openai = ChatOpenAI(model="lab/b", base_url=server.url)
+    by_openai = ChatOpenAI(model="lab/b", base_url=server.url, **http_clients())
     return ChatMoA(proposers=["lab/a", by_openai], aggregator="lab/writer", **options)
 
 
@@ -327,7 +328,7 @@ def test_each_model_run_carries_its_cost_and_the_mixtures_run_none(by_environmen
 
 @pytest.mark.parametrize("way", [invoke, ainvoke], ids=lambda way: way.__name__)
 def test_the_runs_of_a_graph_of_ones_own_carry_their_costs(by_environment, providers, way):
-    by_openai = ChatOpenAI(model="lab/b", base_url=providers.url)
+    by_openai = ChatOpenAI(model="lab/b", base_url=providers.url, **http_clients())
     graph = create_moa_graph(proposers=["lab/a", by_openai], aggregator="lab/writer", prices=PRICES).compile()
     completed(way(graph, {"messages": "Go."}))
     wait_for_all_tracers()
@@ -337,7 +338,9 @@ def test_the_runs_of_a_graph_of_ones_own_carry_their_costs(by_environment, provi
 
 
 def test_the_models_inside_of_an_agent_and_of_a_gate_carry_their_costs(by_environment, providers, ask):
-    agent = create_agent(ChatOpenAI(model="lab/b", base_url=providers.url)) | (lambda state: state["messages"][-1])
+    agent = create_agent(ChatOpenAI(model="lab/b", base_url=providers.url, **http_clients())) | (
+        lambda state: state["messages"][-1]
+    )
     asked = {"messages": [HumanMessage("Go.")]}
     proposer = RunnableLambda(lambda messages: asked) | agent
     gate = unless_scouts_agree("lab/a", "lab/writer")
@@ -408,7 +411,7 @@ def test_a_panel_beside_an_agents_model_is_in_the_agents_tree_and_counted_once(b
 
     server = together(act)
     streaming = {"stream_mode": "messages"} if "stream" in ask.__name__ else {}
-    own = ChatOpenAI(model="lab/writer", base_url=server.url, api_key="k", stream_usage=True)
+    own = ChatOpenAI(model="lab/writer", base_url=server.url, api_key="k", stream_usage=True, **http_clients())
     panel = MoAMiddleware(proposers=["lab/a", "lab/b"], when=when)
     ask(create_agent(own, middleware=[panel]), {"messages": [HumanMessage("Go.")]}, **streaming)
     wait_for_all_tracers()

@@ -1,12 +1,14 @@
 """Intervals, paired differences and their correction for several comparisons."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, ttest_1samp
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from langchain_moa.evals.statistics.averages import mean, percentile
 from langchain_moa.evals.statistics.corrections import corrected, outcome_of
@@ -219,6 +221,14 @@ def test_holms_correction_multiplies_the_smallest_by_all_and_the_next_by_one_les
     smallest, next_one, largest = (difference.p_value for difference in differences)
     assert corrected(differences) == pytest.approx([3 * smallest, 2 * next_one, largest])
     assert corrected([]) == []
+
+
+def test_holms_correction_is_that_of_statsmodels():
+    rng = np.random.default_rng(0)
+    for count in (3, 30):
+        p_values = np.round(rng.random(count) ** 3, 2)  # some are the same
+        differences = [replace(compared(10, 1, 40, 9), p_value=float(p)) for p in p_values]
+        assert corrected(differences) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
 
 
 def test_a_difference_is_decided_at_five_percent():
