@@ -19,10 +19,9 @@ def _waited(process: int) -> float:
 class Lateness:
     """A thread that does nothing but sleep, and adds up by how much it oversleeps: a context manager."""
 
-    seconds = 0.0
-
     def __enter__(self) -> Self:
         self._is_over = False
+        self._slept = 0.0, time.monotonic()
         self._thread = threading.Thread(target=self._measure, name="lateness", daemon=True)
         self._thread.start()
         return self
@@ -31,11 +30,17 @@ class Lateness:
         self._is_over = True
         self._thread.join()
 
+    @property
+    def seconds(self) -> float:
+        """By how much it overslept until now, also where it has not woken up yet."""
+        before, until = self._slept
+        return before + max(time.monotonic() - until, 0.0)
+
     def _measure(self) -> None:
         while not self._is_over:
-            started = time.monotonic()
+            # In one step: whoever reads it in between would count the last sleep twice.
+            self._slept = self.seconds, time.monotonic() + _STEP
             time.sleep(_STEP)
-            self.seconds += time.monotonic() - started - _STEP
 
     def wait(
         self, left: Callable[[], Any], seconds: float, since: float, others: Sequence[int] = ()

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractContextManager, aclosing, suppress
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -90,6 +91,24 @@ def mixture(server: HostileServer, kind: str, place: str, apart: int, **options:
     return ChatMoA(proposers=proposers, aggregator=endless if place == "aggregator" else good, timeout=60, **options)
 
 
+def descriptors(process: int, *, but_to: int | None) -> int:
+    """Return how many descriptors a process has, beside open connections to a port."""
+    files = []
+    for file in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it has been closed meanwhile
+            files.append(os.readlink(file))
+    rows = [line.split() for line in Path(f"/proc/{process}/net/tcp").read_text().splitlines()[1:]]
+    connections = {
+        f"socket:[{inode}]"
+        for _, _, remote, state, *_, inode in (row[:10] for row in rows)
+        if state == _ESTABLISHED and int(remote.partition(":")[2], 16) == but_to
+    }
+    return sum(file not in connections for file in files)
+
+
+_ESTABLISHED = "01"
+
+
 class Held:
     """What the process holds beside idle connections and threads."""
 
@@ -111,7 +130,7 @@ class Held:
         held = {
             "requests": sum(state["in_flight"].values()),
             "threads": count,
-            "descriptors": len(os.listdir(f"/proc/{self._served or 'self'}/fd")) - state["open"],
+            "descriptors": descriptors(self._served or os.getpid(), but_to=httpx.URL(self._server.url("none")).port),
         }
         return {what: more for what, n in held.items() if (more := n - self._before.get(what, 0)) > 0}
 
