@@ -33,9 +33,10 @@ GIVE = """([png, size, name, type, how]) => {
 
 
 # Whether the last event of a conversation's first turn is kept.
+# `wait_for_function` takes a promise for a yes.
 KEPT = """async ([id, last]) => {
   const { get } = await import("/page/conversations.js");
-  return (await get(id))?.turns[0].events.at(-1)?.event === last;
+  while ((await get(id))?.turns[0].events.at(-1)?.event !== last) await new Promise(requestAnimationFrame);
 }"""
 
 
@@ -134,7 +135,7 @@ def test_an_answer_that_a_reload_interrupts_is_shown_as_far_as_it_came(open_page
     page = open_page()
     ask(page)
     expect(page.locator(".answer .text")).to_have_text("The")
-    page.wait_for_function(KEPT, arg=[page.url.split("/")[-1], "token"])
+    page.evaluate(KEPT, [page.url.split("/")[-1], "token"])
     page.reload()
     expect(page.locator(".turn > .problem")).to_contain_text("Interrupted")
     expect(page.locator(".answer .text")).to_have_text("The")
@@ -152,7 +153,7 @@ def test_what_is_asked_in_another_tab_meanwhile_stays(open_page, together):
     together(lambda body: "Quick." if "Quick?" in str(body) or body["model"] != "lab/writer" else slow)
     page = open_page()
     ask(page, "Slow?")
-    page.wait_for_function(KEPT, arg=[page.url.split("/")[-1], "token"])
+    page.evaluate(KEPT, [page.url.split("/")[-1], "token"])
     other = page.context.new_page()
     other.goto(page.url)
     expect(other.locator(".turn > .problem")).to_contain_text("Interrupted")

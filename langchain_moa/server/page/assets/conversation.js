@@ -18,6 +18,7 @@ export class Conversation extends EventTarget {
   #waiting; // the record to keep next
   #keeping;
   #keptAt = 0;
+  #soon; // the timer of what is kept a little later
 
   constructor({ id = newId(), title = "", turns = [], isNew = true } = {}) {
     super();
@@ -41,6 +42,8 @@ export class Conversation extends EventTarget {
     this.#tell("began");
     const started = performance.now();
     const outcome = await this.#answer(turn, before);
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
     turn.end({ ...outcome, seconds: (performance.now() - started) / 1000 });
     this.#keep(turn.record);
     await this.#keeping;
@@ -65,7 +68,8 @@ export class Conversation extends EventTarget {
       const { signal } = this.#running;
       for await (const event of run(turn.record.lineup, await messages(before, turn), signal)) {
         turn.take(event);
-        if (event.event !== "token" || performance.now() > this.#keptAt + SELDOM_MS) this.#keep(turn.record);
+        if (event.event === "token") this.#keepSoon(turn.record);
+        else this.#keep(turn.record);
       }
       return { kind: "complete" };
     } catch (error) {
@@ -86,6 +90,13 @@ export class Conversation extends EventTarget {
   #keep(record) {
     this.#waiting = record;
     this.#keeping ??= this.#write();
+  }
+
+  #keepSoon(record) {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      this.#keep(record);
+    }, this.#keptAt + SELDOM_MS - performance.now());
   }
 
   async #write() {
