@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from langchain_moa.cli.evaluation.replaying import replaying
 from langchain_moa.cli.evaluation.system_specs import as_name
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import AIMessage, BaseMessage
 
     from langchain_moa.evals.running.proposals import Proposals
     from langchain_moa.evals.systems import System
@@ -59,7 +59,7 @@ class LineUp:
         def build(decoding: Mapping[str, Any]) -> BaseChatModel:
             from langchain_moa.chat_models import ChatMoA
 
-            layer = [_replaying(name, proposals) for name in self.proposers]
+            layer = [replaying(name, proposals.find) for name in self.proposers]
             return ChatMoA(layers=[layer], aggregator=writer.model(decoding), aggregation=self.way)
 
         fingerprints = [models[name].fingerprint for name in self.samples]
@@ -135,21 +135,3 @@ def _as_toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_as_toml, value))}]"
     return json.dumps(value, ensure_ascii=False)  # a string or a number of JSON is one of TOML
-
-
-def _replaying(name: str, proposals: Proposals) -> Any:
-    """Return a proposer that says what is there."""
-    from langchain_core.messages import AIMessage
-    from langchain_core.runnables import RunnableLambda
-
-    from langchain_moa.exceptions import MoAError
-    from langchain_moa.proposers import Proposer
-
-    def speak(messages: list[BaseMessage]) -> AIMessage:
-        text = proposals.find(name, messages)
-        if not text:
-            msg = f"{name!r} has no proposal to this question."
-            raise MoAError(msg)
-        return AIMessage(text)
-
-    return Proposer(model=RunnableLambda(speak, name=name), name=name)

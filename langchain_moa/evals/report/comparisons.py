@@ -25,6 +25,11 @@ def is_single(answers: Sequence[Answer]) -> bool | None:
     return fmean(answer.calls <= len(answer.texts) for answer in counted) >= _MOSTLY if counted else None
 
 
+def controls_of(equal: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the systems that were given as much as a mixture, of whichever mixture."""
+    return {control for named in equal.values() for control in named}
+
+
 def pairs_of(
     rows: Sequence[SystemReport],
     singles: Sequence[str],
@@ -37,7 +42,7 @@ def pairs_of(
     With a baseline that was named, the composed systems are compared with that and not with each other. A system that
     was given as much as a mixture (`equal`) is compared with that mixture only.
     """
-    controls = {control for named in equal.values() for control in named}
+    controls = controls_of(equal)
     there = [row.system for row in rows if row.failed < row.answers and row.system not in controls]
     composed = [system for system in there if system not in singles]
     alone = [row.system for row in rows if row.system in singles]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from langchain_moa.evals.failures import Failures, counted_as_wrong
 from langchain_moa.evals.report.ceiling import ceiling_of
-from langchain_moa.evals.report.comparisons import compare, is_single, pairs_of
+from langchain_moa.evals.report.comparisons import compare, controls_of, is_single, pairs_of
 from langchain_moa.evals.report.findings import Run, SystemReport
 from langchain_moa.evals.report.report import Report
 from langchain_moa.evals.report.report_warnings import metric_warnings, report_warnings
@@ -64,7 +64,7 @@ def make_report(
         raise ValueError(msg)
     wrong, dropped = _metrics(benchmark, runs)
     metrics, others = (wrong, dropped) if failures == "wrong" else (dropped, wrong)
-    controls = {control for named in (equal or {}).values() for control in named}
+    controls = controls_of(equal or {})
     alone = [system for system, (answers, _) in runs.items() if is_single(answers) and system not in controls]
     singles = [system for system in runs if system == baseline or system in alone]
     compared_with = baseline or _best({system: metrics[system] for system in singles})

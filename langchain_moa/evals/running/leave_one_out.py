@@ -15,7 +15,8 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from langchain_moa.evals.running.proposals import key_of_words, sum_of_usages
+from langchain_moa.evals.running.proposals import sum_of_usages
+from langchain_moa.evals.running.question_words import ids_by_words, key_of_words
 from langchain_moa.evals.types import Answer, Question
 
 Call = Mapping[str, Any]
@@ -38,9 +39,9 @@ class CachedReferences:
         """
         self._answers = {answer.question: answer for answer in answers if answer.error is None}
         self.questions = [question for question in questions if question.id in self._answers]
-        self._by_words: dict[str, str] = {}
+        self._by_words = ids_by_words(self.questions)
         for question in self.questions:
-            self._add(question)
+            self._check_references(question)
         calls = [call for question in self.questions for call in self.calls(question.id)[-1]]
         self.proposers = list(dict.fromkeys(str(call["proposer"]) for call in calls))
         if len(self.proposers) < 2:
@@ -106,13 +107,7 @@ class CachedReferences:
             seconds=None if answer.seconds is None else answer.seconds + waited,
         )
 
-    def _add(self, question: Question) -> None:
-        if len(question.turns) != 1:
-            msg = (
-                f"Question {question.id!r} has {len(question.turns)} turns. Leaving a proposer out changes the "
-                "conversation of later turns: use a single-turn benchmark."
-            )
-            raise ValueError(msg)
+    def _check_references(self, question: Question) -> None:
         try:
             there = any("text" in call for call in self.calls(question.id)[-1])
         except (KeyError, IndexError):
@@ -122,8 +117,4 @@ class CachedReferences:
                 f"The answer to question {question.id!r} has no references: generate it with a ChatMoA with "
                 "include_references=True, as `moa eval generate` does for line-ups."
             )
-            raise ValueError(msg)
-        other = self._by_words.setdefault(key_of_words(question.turns[0]), question.id)
-        if other != question.id:
-            msg = f"Questions {other!r} and {question.id!r} have the same text: remove one of them."
             raise ValueError(msg)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 
-from langchain_core.messages import BaseMessage, messages_to_dict
+from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
+from langchain_moa.evals.running.question_words import ids_by_words, key_of_words
 from langchain_moa.evals.types import Answer, Question
 
 
@@ -25,16 +25,8 @@ class Proposals:
         Raises:
             ValueError: A question has several turns, or two have the same text.
         """
-        self._ids: dict[str, str] = {}
+        self._ids = ids_by_words(questions)
         self._answers: dict[str, dict[str, Answer]] = {}
-        for question in questions:
-            if len(question.turns) != 1:
-                msg = f"Question {question.id!r} has {len(question.turns)} turns: use a single-turn benchmark."
-                raise ValueError(msg)
-            other = self._ids.setdefault(key_of_words(question.turns[0]), question.id)
-            if other != question.id:
-                msg = f"Questions {other!r} and {question.id!r} have the same text: remove one of them."
-                raise ValueError(msg)
 
     def add(self, proposer: str, answers: Sequence[Answer]) -> None:
         """Add a proposer's answers. Failed ones are no proposals."""
@@ -59,11 +51,6 @@ class Proposals:
             usage=sum_of_usages([answer.usage, *(proposal.usage for proposal in own)]),
             seconds=None if answer.seconds is None else answer.seconds + waited,
         )
-
-
-def key_of_words(messages: Sequence[BaseMessage]) -> str:
-    """Return a key of a conversation that does not depend on message ids."""
-    return json.dumps([(one["type"], one["data"]["content"]) for one in messages_to_dict(messages)])
 
 
 def sum_of_usages(usages: Sequence[Mapping[str, UsageMetadata]]) -> dict[str, UsageMetadata]:

@@ -11,12 +11,12 @@ import typer
 
 from langchain_moa.cli.evaluation import eval_options as options
 from langchain_moa.cli.evaluation.evaluation import ChosenQuestions, Evaluation
+from langchain_moa.cli.evaluation.replaying import replaying
 from langchain_moa.cli.evaluation.system_specs import as_name
 from langchain_moa.cli.mixture_options import Debug
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import BaseMessage
 
     from langchain_moa.evals.failures import Failures
     from langchain_moa.evals.report.findings import Run
@@ -92,7 +92,7 @@ def without(system: System, cached: CachedReferences, left_out: Sequence[str]) -
         if not isinstance(model, ChatMoA):
             msg = f"System {system.name!r} is a {type(model).__name__}: only a ChatMoA has proposers to leave out."
             raise ValueError(msg)
-        layer = [_speaker(cached, name) for name in cached.proposers if name not in left_out]
+        layer = [replaying(name, cached.find) for name in cached.proposers if name not in left_out]
         needed = min(model.min_references, len(layer))
         update = {"layers": [layer], "proposers": None, "rounds": None, "quorum": None, "min_references": needed}
         return model.model_copy(update=update)
@@ -103,24 +103,6 @@ def without(system: System, cached: CachedReferences, left_out: Sequence[str]) -
         build=build,
         spec=f"{system.spec} without {', '.join(left_out)}",
     )
-
-
-def _speaker(cached: CachedReferences, name: str) -> Any:
-    """Return a proposer that replays its cached references."""
-    from langchain_core.messages import AIMessage
-    from langchain_core.runnables import RunnableLambda
-
-    from langchain_moa.exceptions import MoAError
-    from langchain_moa.proposers import Proposer
-
-    def speak(messages: list[BaseMessage]) -> AIMessage:
-        text = cached.find(name, messages)
-        if text is None:
-            msg = f"{name!r} gave no reference to this question."
-            raise MoAError(msg)
-        return AIMessage(text)
-
-    return Proposer(model=RunnableLambda(speak, name=name), name=name)
 
 
 @dataclass(frozen=True, kw_only=True)
