@@ -129,7 +129,8 @@ def _upstream(error: Exception) -> ApiError | None:
     is_http = type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "httpx2", "httpcore2", "aiohttp")
     # An error with a file name is not a connection error, and would disclose paths of this machine.
     is_broken = isinstance(error, OSError) and error.filename is None
-    if is_http or is_broken or isinstance(error, ModelError | openai.OpenAIError | JSONDecodeError):
+    is_told = isinstance(error, ModelError | openai.OpenAIError | JSONDecodeError) or _body(error) is not None
+    if is_http or is_broken or is_told:
         return ApiError(502, f"The aggregator failed: {text}", code="upstream_error")
     return None
 
@@ -153,13 +154,21 @@ def explain(error: BaseException) -> str:
         text = "the server's local model does not run; `moa ask --model local` on that machine says why"
     elif isinstance(error, ModelAuthenticationError | ModelPermissionDeniedError):
         text = "the provider refused the server's key"  # the original message may contain part of it
-    elif isinstance(body := getattr(error, "body", None), dict) and isinstance(body.get("message"), str):
+    elif (body := _body(error)) and isinstance(body.get("message"), str):
         text = body["message"]
     elif isinstance(error, OSError) and error.filename is not None:
         text = type(error).__name__  # the message discloses paths of this machine
     else:
         text = str(error) or type(error).__name__
     return " ".join(text.split())
+
+
+def _body(error: BaseException) -> dict[str, Any] | None:
+    """Return the provider's own account of an error, if there is one."""
+    body = getattr(error, "body", None)
+    if body is None and isinstance(error, ValueError) and error.args:
+        body = error.args[0]  # langchain-openai 1.7, of an answer with status 200 that is an error
+    return body if isinstance(body, dict) else None
 
 
 def error_types(told: Any) -> Any:

@@ -79,6 +79,13 @@ def test_what_the_aggregators_provider_says_has_a_status_of_its_own(ask, reply, 
         assert response.headers[name] == value
 
 
+def test_an_error_with_status_200_is_the_providers_too(ask):
+    response = ask(Reply(fault="error_event", error="overloaded"))
+    assert response.status_code == 502
+    error = response.json()["error"]
+    assert (error["code"], error["message"]) == ("upstream_error", "The aggregator failed: overloaded")
+
+
 def test_a_silent_aggregator_is_a_gateway_timeout(ask):
     response = ask(Reply(fault="hang"), timeout=SHORT)
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
