@@ -241,7 +241,7 @@ def test_a_silent_stream_sends_comments_so_that_no_proxy_closes_it(serve):
 def test_a_request_may_change_the_mixture_where_that_is_allowed(serve, upstream):
     server, model = upstream()
     client = serve(model, allow_overrides=True)
-    moa = post(client, rounds=2, proposers=["x/d", {"model": "x/e", "samples": 2}], quorum=2).json()["moa"]
+    moa = post(client, rounds=2, proposers=["x/d", {"model": "x/e", "samples": 2}], quorum=3).json()["moa"]
     assert [[call["model"] for call in layer] for layer in moa["layers"]] == [["x/d", "x/e", "x/e"]] * 2
     assert len(server.requests) == 7
 
