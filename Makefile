@@ -4,6 +4,8 @@ RUN = uv run --extra all --group weights
 DOCS = uv run --isolated --only-group docs mkdocs
 # Side by side, one process per core; the tests of one file stay together.
 SIDE_BY_SIDE = -n auto --dist loadfile
+# Other packages' own clients, some of which they never close; those of this package are watched by all other tests.
+CLIENTS_OF_OTHERS = -W "ignore:unclosed <socket:ResourceWarning" -W "ignore:unclosed transport:ResourceWarning"
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -37,7 +39,7 @@ test-lowest:  ## Run the unit tests with the lowest versions that pyproject.toml
 	$(RUN) --isolated --resolution lowest-direct pytest $(SIDE_BY_SIDE) tests/unit_tests
 
 test-heavy:  ## Run the tests that need large packages: MLflow, agents and clients of other packages.
-	$(RUN) --group mlflow --group ecosystem pytest \
+	$(RUN) --group mlflow --group ecosystem pytest $(CLIENTS_OF_OTHERS) \
 		tests/integration_tests/observability/test_mlflow.py tests/integration_tests/test_side_by_side.py \
 		tests/integration_tests/test_clients.py
 
